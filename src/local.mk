@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# All of src/ but the programs is one library, which the programs and the unit tests link.
+
+noinst_LIBRARIES += libply.a
+libply_a_SOURCES = $(PLY_LIB_SOURCES)
+
+PLY_LIBS = libply.a $(FUSE_LIBS) $(CAP_LIBS) $(JANSSON_LIBS)
+
+bin_PROGRAMS += plyfs plyctl
+plyfs_SOURCES = src/main.c
+plyfs_LDADD = $(PLY_LIBS)
+plyctl_SOURCES = src/plyctl.c
+plyctl_LDADD = $(PLY_LIBS)
+
+# A file includes only files below it in src/ORDER.
+check-local: check-order
+check-order:
+	$(AM_V_GEN)$(SHELL) $(srcdir)/tools/check-order $(srcdir)/src
+.PHONY: check-order

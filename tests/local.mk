@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# `make check` runs the unit tests and the bats files of the suite "normal"; `make check-SUITE` those of another suite.
+# All speak TAP to automake's driver. Which suites a bats file belongs to stands in its line "# suites:".
+
+check_PROGRAMS += $(PLY_TEST_TOOLS) $(PLY_MODEL)
+if HAVE_CMOCKA
+check_PROGRAMS += $(PLY_UNIT_TESTS)
+endif
+
+# Each program is one source file of its name, and may use all of the library.
+AM_DEFAULT_SOURCE_EXT = .c
+LDADD = $(PLY_LIBS) $(CMOCKA_LIBS) -lpthread
+
+PLY_SUITE = normal
+PLY_TARGET = plyfs
+
+TEST_EXTENSIONS = .bats
+TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+LOG_DRIVER = $(TAP_DRIVER)
+LOG_COMPILER = $(SHELL) $(srcdir)/tests/run-unit
+BATS_LOG_DRIVER = $(TAP_DRIVER)
+BATS_LOG_COMPILER = bash $(srcdir)/tests/run-bats
+
+# Absolute: a test leaves the directory it starts in. The shell's ${VAR:-} keeps what the caller has set.
+AM_TESTS_ENVIRONMENT = \
+	PLY_SRCDIR='$(abs_top_srcdir)'; PLY_BUILDDIR='$(abs_top_builddir)'; \
+	PLY_SUITE='$(PLY_SUITE)'; PLY_TARGET='$(PLY_TARGET)'; BATS='$(BATS)'; \
+	export PLY_SRCDIR PLY_BUILDDIR PLY_SUITE PLY_TARGET BATS;
+
+TESTS =
+if HAVE_CMOCKA
+TESTS += $(PLY_UNIT_TESTS)
+endif
+if HAVE_BATS
+TESTS += $(PLY_BATS)
+endif
+
+EXTRA_DIST += $(PLY_BATS) $(PLY_TEST_FILES) tests/run-bats tests/run-unit tests/summary
+
+# The bats files of a suite by their header; unit tests know no suites but the sanitizers'.
+check-overlayfs: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=overlayfs PLY_TARGET=overlayfs
+check-userns: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=userns
+check-plainuser: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=plainuser
+check-nopassthrough: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=nopassthrough
+check-threads1: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=threads1
+check-normal: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=normal PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
+check-asan: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=asan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
+check-tsan: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=tsan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
+.PHONY: check-overlayfs check-userns check-plainuser check-nopassthrough check-threads1 check-normal check-asan check-tsan
+
+PLY_SUITE_UNITS =
+check-suite: all $(check_PROGRAMS)
+	$(MAKE) $(AM_MAKEFLAGS) check-TESTS TESTS="$(PLY_SUITE_UNITS) `cd $(srcdir) && bash tests/run-bats --list $(PLY_SUITE) | tr '\n' ' '`"
+.PHONY: check-suite
