@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * dircache: the merged names of one union directory: name -> (layer, type, inode number),
+ * ordered by a keyed 63-bit hash of the name. The hash is also the readdir cookie: a listing stays valid
+ * while names come and go and when the cache is dropped and built again.
+ *
+ * In chunks (insertion is O(log n + chunk)), bounded over all directories: the least
+ * recently used idle one is dropped past the limit.
+ */
+#ifndef PLY_DIRCACHE_H
+#define PLY_DIRCACHE_H
+
+#include "node.h"
+
+struct ply_dircache_entry {
+	uint64_t cookie;	/* > 0; off of the dirent is this */
+	uint64_t ino;		/* st_ino if it is certain (lower or upper without origin); 0: must be looked up */
+	uint16_t layer;		/* topmost layer that has the name */
+	uint8_t type;		/* DT_*; never DT_UNKNOWN */
+	const char *name;
+};
+
+struct ply_fs;
+
+/*
+ * Makes sure dir has its cache (reads every contributing layer, top first; hides what
+ * whiteouts, .wh. and private names hide). Caller holds tree for reading and dir->lock for writing. *out is
+ * pinned against dropping until ply_dircache_put().
+ */
+int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dircache **out);
+/* The cache if there is one, pinned; NULL otherwise. Caller holds dir->lock (reading is enough). */
+struct ply_dircache *ply_dircache_get(struct ply_fs *fs, struct ply_node *dir);
+void ply_dircache_put(struct ply_fs *fs, struct ply_dircache *dc);
+void ply_dircache_free(struct ply_dircache *dc);
+/* 0 and *out (name points into the cache: valid under dir->lock), or -ENOENT. */
+int ply_dircache_find(struct ply_dircache *dc, const char *name, struct ply_dircache_entry *out);
+/* The first entry with a cookie > after; -ENOENT at the end. */
+int ply_dircache_next(struct ply_dircache *dc, uint64_t after, struct ply_dircache_entry *out);
+/*
+ * Names change: called under dir->lock held for writing (or tree for writing), after the
+ * layers changed; no-ops without a cache. A failed insertion (memory) drops the cache instead.
+ * remove also sets dir->lost_name.
+ */
+void ply_dircache_added(struct ply_fs *fs, struct ply_node *dir, const char *name, uint8_t type);
+void ply_dircache_removed(struct ply_fs *fs, struct ply_node *dir, const char *name);
+/* name is now in upper (copied up): its layer changes, the cookie stays; ino stays. */
+void ply_dircache_upped(struct ply_fs *fs, struct ply_node *dir, const char *name);
+/* Is there any name at all: for rmdir. Builds. 0 empty, -ENOTEMPTY, -errno. Locks as build. */
+int ply_dircache_is_empty(struct ply_fs *fs, struct ply_node *dir);
+
+#endif

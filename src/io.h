@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* io: what is done through a handle. Results as the syscall's; -errno. No locks are held. */
+#ifndef PLY_IO_H
+#define PLY_IO_H
+
+#include "handle.h"
+
+int ply_io_fsync(struct ply_fs *fs, struct ply_handle *h, bool datasync);
+int ply_io_fsyncdir(struct ply_fs *fs, struct ply_node *dir, bool datasync);
+int ply_io_flush(struct ply_fs *fs, struct ply_handle *h);
+int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len);
+off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whence);
+ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, struct ply_handle *out, off_t ooff, size_t len, int flags);
+int ply_io_statfs(struct ply_fs *fs, struct statvfs *st);
+int ply_io_syncfs(struct ply_fs *fs);
+/* FS_IOC_GETFLAGS/SETFLAGS/FSGETXATTR/FSSETXATTR, others -ENOTTY. Copies up for setting. arg: in and out, size bytes. */
+int ply_io_ioctl(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, unsigned int cmd, void *arg, size_t size);
+
+#endif

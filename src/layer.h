@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * layer: the ordered directories below the union. Immutable after ply_layers_open(),
+ * but for the filesystem table, which grows under its own mutex.
+ */
+#ifndef PLY_LAYER_H
+#define PLY_LAYER_H
+
+#include "format.h"
+#include "options.h"
+#include "sys.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define PLY_LAYER_UPPER 0	/* index of the upper; lowers are 1..n, also when there is no upper */
+#define PLY_MAX_FS 1024
+
+/* A filesystem (st_dev) that some layer object was seen on. */
+struct ply_layerfs {
+	dev_t dev;
+	uint64_t magic;
+	uint8_t uuid[16];
+	bool has_uuid;			/* and no other entry has the same */
+	bool has_handles;		/* name_to_handle_at works */
+	bool can_open_handles;		/* open_by_handle_at works for us */
+	int root_fd;			/* borrowed: of the first layer seen there */
+	/* stack depth: what passthrough needs; set by fuse_backing's probe before serving */
+	int depth;			/* 1, 2: needs max_stack_depth >= this; 0: unknown; -1: too deep; -errno < -1 otherwise */
+};
+
+enum ply_pt_verdict { PLY_PT_OK, PLY_PT_NO_CLONE, PLY_PT_TOO_DEEP, PLY_PT_PRIVILEGE, PLY_PT_KERNEL, PLY_PT_BY_OPTION };
+
+struct ply_layer {
+	unsigned int index;
+	char *path;			/* as given: for messages */
+	int fd;				/* O_PATH root; of lowers below a read-only clone where one could be made */
+	bool ro_clone;
+	bool is_upper, data_only;
+	enum ply_xns xns;		/* where overlay.* attributes are read and written */
+	bool has_xattrs;		/* the filesystem knows xattrs of that namespace */
+	bool aufs;			/* contains .wh. names somewhere it was looked (set by scan, sticky) */
+	enum ply_xattr_perm override;	/* override_stat found on its root, and which form */
+	const char *override_name;	/* xattr that holds it, or NULL */
+	unsigned int fs;		/* index into ply_layers.fs of its root */
+	struct stat root_stat;
+	enum ply_pt_verdict passthrough;
+	char why[160];			/* the reason for a verdict that is not OK, for people */
+};
+
+struct ply_layers {
+	struct ply_layer *upper;	/* &layer[0], or NULL */
+	struct ply_layer *layer;	/* [0..n-1]; [0] is unused (fd -1) without upper */
+	unsigned int n;			/* including slot 0 */
+	unsigned int first_data;	/* index of the first data-only layer, n if none */
+	enum ply_xns xns;		/* the mount's: user with userxattr or without CAP_SYS_ADMIN in the init namespace */
+	/* what the upper can do, probed by doing it in the work directory */
+	struct {
+		bool chardev_whiteout;	/* mknod c 0 0 works */
+		bool xattr;		/* overlay xattrs can be set */
+		bool tmpfile;		/* O_TMPFILE + linkat */
+		bool rename_whiteout, rename_exchange;
+		bool dtype;
+		bool reflink;
+		bool acl;
+	} can;
+	pthread_mutex_t fs_lock;
+	struct ply_layerfs fs[PLY_MAX_FS];
+	atomic_uint nfs;
+};
+
+/*
+ * Opens and checks all layers as opt says: missing/unreadable layers, upper nested in or
+ * equal to a lower or work, work and upper on one filesystem, the mount point inside a layer or a
+ * layer inside the mount point's tree, order. One line for people in err. Pins every root.
+ * Does not touch the upper. The xattr namespace: trusted in the initial user namespace with CAP_SYS_ADMIN
+ * unless userxattr; otherwise user. A lower written in the other namespace is detected per layer (its root or
+ * existing marks) only as far as CONTRACTS demands (user.overlay.* of fuse-overlayfs, user.fuseoverlayfs.*).
+ */
+int ply_layers_open(struct ply_layers *ls, const struct ply_options *opt, char *err, size_t errlen);
+void ply_layers_close(struct ply_layers *ls);
+/* Index of dev in the table, added when new (probing uuid and handles through fd); PLY_MAX_FS - 1 at most. Thread safe. */
+unsigned int ply_layers_fs(struct ply_layers *ls, dev_t dev, int fd);
+
+/* --- reading one object of a layer --- */
+/* stat, with override_stat applied (owner, mode, type, rdev) where the layer has it. */
+int ply_layer_stat(const struct ply_layer *l, struct ply_at at, struct stat *st);
+/* Overlay attribute of an object: length or -ENODATA; -ENODATA too where the filesystem has no xattrs. */
+ssize_t ply_layer_getattr(const struct ply_layer *l, struct ply_at at, enum ply_ovl_attr a, char **val);
+/* Is this stat a whiteout by its type (char 0/0)? */
+bool ply_layer_is_whiteout_stat(const struct stat *st);
+/*
+ * Opaque mark of a directory in every form that CONTRACTS lists (xattr y, fuse-overlayfs's,
+ * .wh..wh..opq): 'y', 'x' (holds xattr whiteouts) or 0; -errno.
+ */
+int ply_layer_opaque(const struct ply_layer *l, struct ply_at dir);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lock: the one page about locks.
+ *
+ * Order, outermost first:
+ *
+ *	1. copyup	one node's copy-up (ply_node_copyup_lock). A parent's before its
+ *			child's is never held together: ancestors are brought up first, one by one.
+ *	2. tree		fs->tree, rwlock, writers preferred: held for reading by whoever relies
+ *			on where names lead (lookup, create, unlink, publish, reopening a
+ *			directory fd), for writing by rename alone. NEVER taken twice by a thread.
+ *	3. dir		ply_dir.lock of ONE directory, rwlock: for writing while names in
+ *			it change, for reading by lookup. Under tree held for writing no dir lock is needed.
+ *	4. cache	ply_dircache's own mutex (inside dircache.c).
+ *	5. table	graph->lock: ids, identities, names, lookup counts, references.
+ *	6. node		striped leaf mutex (ply_node_lock): location and io mode of a node.
+ *	   fds		the directory-fd cache's leaf mutex.
+ *
+ * No syscall under 5 and 6 (closing an evicted fd happens after unlocking). No lock at all
+ * across a reply or a notify: a notify can wait for a request that needs that lock.
+ * Data I/O (read, write, the data phase of a copy-up) holds none of 2-6.
+ *
+ * `_locked` in a name: the caller holds the lock that the prototype names.
+ */
+#ifndef PLY_LOCK_H
+#define PLY_LOCK_H
+
+#include <pthread.h>
+
+/* A rwlock on which waiting writers hold back new readers. */
+void ply_rwlock_init(pthread_rwlock_t *l);
+
+static inline void ply_rwunlock_cleanup(pthread_rwlock_t **l)
+{
+	if (*l)
+		pthread_rwlock_unlock(*l);
+}
+
+static inline void ply_mutex_unlock_cleanup(pthread_mutex_t **m)
+{
+	if (*m)
+		pthread_mutex_unlock(*m);
+}
+
+/* Scope guards: PLY_RDLOCK(g, &fs->tree); ... released at the end of the scope. */
+#define PLY_RDLOCK(var, l)						\
+	__attribute__((cleanup(ply_rwunlock_cleanup))) pthread_rwlock_t *var = (l); \
+	pthread_rwlock_rdlock(var)
+#define PLY_WRLOCK(var, l)						\
+	__attribute__((cleanup(ply_rwunlock_cleanup))) pthread_rwlock_t *var = (l); \
+	pthread_rwlock_wrlock(var)
+#define PLY_MUTEX(var, m)						\
+	__attribute__((cleanup(ply_mutex_unlock_cleanup))) pthread_mutex_t *var = (m); \
+	pthread_mutex_lock(var)
+/* Releases a guard before its scope ends. */
+#define PLY_RWUNLOCK(var) do { pthread_rwlock_unlock(var); (var) = NULL; } while (0)
+#define PLY_MUTEX_UNLOCK(var) do { pthread_mutex_unlock(var); (var) = NULL; } while (0)
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* whiteout: telling that a lower name is gone, reading and writing all forms (CONTRACTS.md). */
+#ifndef PLY_WHITEOUT_H
+#define PLY_WHITEOUT_H
+
+#include "layer.h"
+#include "workdir.h"
+
+/*
+ * What `name` in directory dir of layer l is, given its stat (or st == NULL: absent):
+ * 1 it is whited out there (char 0/0, or - in a directory marked 'x' - a zero-size file with
+ * overlay.whiteout; or a .wh.NAME exists, looked for only when l->aufs), 0 not, -errno.
+ */
+int ply_whiteout_check(const struct ply_layer *l, int dirfd, bool dir_has_xattr_whiteouts,
+		       const char *name, const struct stat *st);
+/*
+ * Puts a whiteout at `name` of upper directory dirfd, which must not exist (-EEXIST).
+ * The kernel's char 0/0 hard-linked from one reusable inode in work where possible, else
+ * mknod; else xattr whiteout (marks dirfd opaque=x first); else .wh.NAME. Atomic.
+ */
+int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name);
+/*
+ * Replaces what is at `name` (a non-directory) of upper directory dirfd by a whiteout in one step:
+ * rename of a fresh whiteout over it. For directories: RENAME_EXCHANGE with a
+ * whiteout in work, then the old directory is removed from work (must hold only whiteouts).
+ */
+int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir);
+/* Removes what whites out `name` in upper directory dirfd without anything in its place (rollback only). */
+int ply_whiteout_remove(struct ply_workdir *w, int dirfd, const char *name);
+
+#endif

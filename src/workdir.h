@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * workdir: work/ beside the upper: temporary names, the reusable whiteout, the index
+ * directory, locks on upper and work, the volatile marker; clean-up at mount.
+ */
+#ifndef PLY_WORKDIR_H
+#define PLY_WORKDIR_H
+
+#include "layer.h"
+
+#define PLY_TMP_MAX 32
+
+struct ply_workdir {
+	struct ply_layers *ls;
+	int base_fd;			/* workdir= itself (flocked) */
+	int fd;				/* work/work: temporaries; O_PATH|O_DIRECTORY usable for *at() */
+	int index_fd;			/* work/index, -1 without index */
+	int upper_lock_fd;		/* flock on upper */
+	bool index;			/* index is in use */
+	bool sync;			/* make durable before publishing (fsync=auto|1|strict) */
+	atomic_ulong counter;		/* temp names */
+	pthread_mutex_t whiteout_lock;	/* leaf: the shared whiteout's link count and name */
+	bool have_whiteout;
+	unsigned int whiteout_links;
+};
+
+/*
+ * Locks upper and work (flock; busy: -EBUSY with a line that says who to ask), makes
+ * work/work and work/index, empties work/work (left by a crash) without following symlinks, probes ls->can.* by
+ * doing it, sets the volatile marker (refuses a marker left behind as the kernel does), verifies
+ * index entries (drops those of upper inodes that are gone: nlink 1). err: a line for people.
+ */
+int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt,
+		     char *err, size_t errlen);
+void ply_workdir_close(struct ply_workdir *w);		/* removes temporaries; volatile marker stays */
+/* A fresh name in w->fd. */
+void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX]);
+/* Removes a temporary of any type, directories with all they hold (no symlink followed). Best effort. */
+void ply_workdir_discard(struct ply_workdir *w, const char *tmp);
+/* Removes everything inside directory fd (whiteouts of a dead merged directory). -ENOTEMPTY never. */
+int ply_workdir_empty(int dirfd);
+
+#endif
