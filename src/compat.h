@@ -10,12 +10,19 @@
 #include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>		/* RENAME_* */
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452			/* Linux 6.6 */
+#endif
+#ifndef SYS_setxattrat
+#define SYS_setxattrat 463			/* Linux 6.13, these four */
+#define SYS_getxattrat 464
+#define SYS_listxattrat 465
+#define SYS_removexattrat 466
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
@@ -31,18 +38,48 @@
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
+#ifndef OPEN_TREE_CLOEXEC
+#define OPEN_TREE_CLOEXEC O_CLOEXEC
+#endif
+#ifndef MOUNT_ATTR_RDONLY
+#define MOUNT_ATTR_RDONLY 0x00000001
+#endif
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+#ifndef RENAME_WHITEOUT
+#define RENAME_WHITEOUT (1 << 2)
+#endif
 #ifndef AT_HANDLE_FID
 #define AT_HANDLE_FID 0x200			/* Linux 6.5 */
 #endif
 #ifndef O_PATH
 #define O_PATH 010000000
 #endif
-#ifndef FS_IOC_GETFSUUID			/* Linux 6.9 */
+
+/* struct fsuuid2 and FS_IOC_GETFSUUID of <linux/fs.h>, Linux 6.9 */
 struct ply_fsuuid2 {
 	uint8_t len;
 	uint8_t uuid[16];
 };
 #define PLY_IOC_GETFSUUID _IOR(0x15, 0, struct ply_fsuuid2)
-#endif
+
+/* struct mount_attr of <linux/mount.h>, which old libcs lack and new ones clash with. */
+struct ply_mount_attr {
+	uint64_t attr_set;
+	uint64_t attr_clr;
+	uint64_t propagation;
+	uint64_t userns_fd;
+};
+
+/* struct xattr_args of <linux/xattr.h> */
+struct ply_xattr_args {
+	uint64_t __attribute__((aligned(8))) value;
+	uint32_t size;
+	uint32_t flags;
+};
 
 #endif
