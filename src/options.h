@@ -23,15 +23,15 @@ struct ply_options {
 	size_t nlower;
 	size_t ndata;			/* the last ndata of lower are data-only */
 	char *upper, *work;		/* NULL: read-only mount */
-	char *source;			/* SOURCE argument, fsname= wins over it */
+	char *source;			/* SOURCE argument or NULL */
 	char *mountpoint;
-	char *fsname, *subtype;
-	char *context;			/* SELinux options for mount(2), verbatim "context=..." list or NULL */
-	char *kernel_opts;		/* comma list for the kernel's fuse mount: "nosuid,nodev,..." words that are mount flags */
-	char **static_paths;		/* static=, NULL terminated; default of DESIGN §1 */
+	char *fsname, *subtype;		/* never NULL: what mountinfo shows. fsname=, else SOURCE, else our name */
+	char *context;			/* SELinux options for mount(2), NULL or a comma list of context="...", always quoted */
+	char *kernel_opts;		/* comma list for the kernel's fuse mount: "nosuid,nodev,..." words that are mount flags and no default; NULL: none */
+	char **static_paths;		/* static=, NULL terminated, may be empty; default: plyfs(8) */
 	char *plugins;
 	struct ply_idmap uids, gids;
-	enum ply_redirect redirect_dir;	/* default on where there is an upper */
+	enum ply_redirect redirect_dir;	/* default on; never on without an upper: follow */
 	enum ply_tri index;		/* default auto: on where file handles exist */
 	enum ply_tri metacopy;		/* default off; reading always */
 	enum ply_tri xino;		/* accepted; numbers are always xino's */
@@ -45,8 +45,10 @@ struct ply_options {
 	bool suid, nosuid, dev, nodev, exec, noexec, atime_off;
 	bool allow_other, allow_root, default_permissions, has_allow;	/* has_allow: said by the user */
 	bool static_nlink, fast_ino, writeback_off;
-	bool squash_to_root;
-	bool foreground, debug, show_help, show_version;
+	bool squash_to_root;			/* already in uids, gids */
+	bool foreground, debug;		/* debug implies foreground */
+	bool show_help, show_version;	/* nothing else in here is checked then */
+	bool fake;			/* mount -f, as mount.TYPE: check all, mount nothing, exit 0 */
 	bool as_fuse_overlayfs;		/* called by that name: unknown options warn */
 	bool clone_fd;
 };
@@ -54,11 +56,14 @@ struct ply_options {
 /*
  * Parses argv (argv[0] decides as_fuse_overlayfs). Errors are one line in err
  * (what was asked, which option, why, what to do) with -EINVAL / -ENOMEM.
- * Warnings (ignored words) are appended to warn, one a line; may be NULL.
+ * Warnings (ignored words): *warn becomes malloc'ed text, one a line, or NULL
+ * when there are none; `warn` may be NULL.
  * On failure the struct is freed.
  */
 int ply_options_parse(struct ply_options *o, int argc, char **argv,
 		      char *err, size_t errlen, char **warn);
+/* Frees a NULL-terminated list and its strings; NULL is fine. */
+void ply_options_free_list(char **list);
 void ply_options_free(struct ply_options *o);
 /* Text of --help; every option with its default. */
 extern const char ply_options_help[];
