@@ -13,7 +13,11 @@
 #define PLY_ACL_ACCESS "system.posix_acl_access"
 #define PLY_ACL_DEFAULT "system.posix_acl_default"
 
-/* 0, or -EINVAL for anything the kernel would refuse (posix_acl_from_xattr + posix_acl_valid). */
+/*
+ * 0, or -EINVAL for anything the kernel would refuse (posix_acl_from_xattr + posix_acl_valid).
+ * No bytes, and a header without entries, are legal: setxattr of them removes the ACL. The
+ * functions below then change nothing and return 0.
+ */
 int ply_acl_check(const void *val, size_t len);
 /*
  * What a new file gets from its directory's default ACL (kernel:
@@ -30,7 +34,7 @@ int ply_acl_chmod(void *val, size_t len, mode_t mode);
  * mode (store it), 0 when the mode says it all (remove the xattr), -EINVAL.
  */
 int ply_acl_equiv_mode(const void *val, size_t len, mode_t *mode);
-/* Maps the ids of all ACL_USER / ACL_GROUP entries in place; `map` returns -1 for unmappable -> -EINVAL. */
+/* Maps the ids of all ACL_USER / ACL_GROUP entries in place; `map` returns -1 for unmappable -> -EINVAL, nothing changed. It is asked twice for each id. */
 int ply_acl_map(void *val, size_t len,
 		int64_t (*map)(void *arg, uint32_t id, int is_gid), void *arg);
 
