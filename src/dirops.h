@@ -6,6 +6,7 @@
 #ifndef PLY_DIROPS_H
 #define PLY_DIROPS_H
 
+#include "format.h"
 #include "fs.h"
 
 int ply_dirops_mkdir(struct ply_fs *fs, struct ply_node *dir, const char *name, mode_t mode,
@@ -26,5 +27,24 @@ int ply_dirops_link(struct ply_fs *fs, struct ply_node *n, struct ply_node *dir,
 int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name);
 int ply_dirops_rmdir(struct ply_fs *fs, struct ply_node *dir, const char *name);
 int ply_dirops_readlink(struct ply_fs *fs, struct ply_node *n, char **target);
+
+/* --- steps that rename shares; the caller holds tree and, unless for writing, the dir locks --- */
+
+/* Names that would be read as AUFS marks after a remount, and those over 255 bytes. 0, -EINVAL, -ENAMETOOLONG. */
+int ply_dirops_check_name(const char *name);
+/* Marks a directory of upper or work opaque: xattr, or an .wh..wh..opq in it. */
+int ply_dirops_mark_opaque(struct ply_fs *fs, int dirfd, struct ply_at at);
+/*
+ * What the loss of one name of `n` does to an indexed file, around the change on disk:
+ * begin before it (`in_upper`: the name is an upper's name, whose link count falls by itself), end after it.
+ */
+struct ply_unlink_index {
+	bool indexed, last;
+	struct ply_fh fh;
+};
+int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, bool in_upper, struct ply_unlink_index *ui);
+void ply_dirops_index_end(struct ply_fs *fs, struct ply_unlink_index *ui);
+/* An indexed file's lower name gets its name in upper too (kernel: ovl_link_up). */
+int ply_dirops_link_up(struct ply_fs *fs, struct ply_node *dir, int updir, const char *name, struct ply_node *n);
 
 #endif

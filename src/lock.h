@@ -11,6 +11,7 @@
  *			directory fd), for writing by rename alone. NEVER taken twice by a thread.
  *	3. dir		ply_dir.lock of ONE directory, rwlock: for writing while names in
  *			it change, for reading by lookup. Under tree held for writing no dir lock is needed.
+ *			rmdir alone takes two: the parent's, then the child's.
  *	4. cache	ply_dircache's own mutex (inside dircache.c).
  *	5. table	graph->lock: ids, identities, names, lookup counts, references.
  *	6. node		striped leaf mutex (ply_node_lock): location and io mode of a node.

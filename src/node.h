@@ -157,6 +157,12 @@ void ply_name_remove(struct ply_graph *g, struct ply_node *parent, const char *n
 struct ply_name *ply_name_prepare(const char *name);
 void ply_name_move(struct ply_graph *g, struct ply_node *op, const char *on,
 		   struct ply_node *np, struct ply_name *prepared, struct ply_node *node);
+/*
+ * RENAME_EXCHANGE: a's name (ad, an) and b's name (bd, bn) change owners; names prepared beforehand: for_a = bn,
+ * for_b = an (consumed). Neither node counts as unlinked in between. Caller holds tree for writing.
+ */
+void ply_name_exchange(struct ply_graph *g, struct ply_node *ad, const char *an, struct ply_node *a, struct ply_name *for_b,
+		       struct ply_node *bd, const char *bn, struct ply_node *b, struct ply_name *for_a);
 /* Some live name: parent with a reference and the name copied. -ENOENT when unlinked. */
 int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256]);
 
