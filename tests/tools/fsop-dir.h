@@ -74,7 +74,7 @@ static bool is_dots(const char *n)
 static int dir_fd(const char *p)
 {
 	if (p[0] == '@')
-		return fdof(p + 1);
+		return lseek(fdof(p + 1), 0, SEEK_SET) < 0 ? -1 : fdof(p + 1);
 	return open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -230,7 +230,7 @@ static int do_churn(int argc, char **argv)
 		if (!strcmp(seen.e[i].name, seen.e[i - 1].name))
 			return mismatch("listed twice", seen.e[i].name, "once");
 	for (size_t i = 0; i < before.n; i++)
-		if (!bsearch(&before.e[i], seen.e, seen.n, sizeof(*seen.e), cmp_entry))
+		if (!is_dots(before.e[i].name) && !bsearch(&before.e[i], seen.e, seen.n, sizeof(*seen.e), cmp_entry))
 			return mismatch("not listed", before.e[i].name, "once");
 	return 0;
 }

@@ -69,7 +69,7 @@ static int syserr(long ret)
 
 static int mismatch(const char *what, const char *got, const char *want)
 {
-	fprintf(stderr, "fsop: %s: got '%s', want '%s'\n", what, got, want);
+	fprintf(stderr, "fsop: %s: got '%.300s', want '%.300s'\n", what, got, want);
 	return -MISMATCH;
 }
 
@@ -587,7 +587,7 @@ static int step(int argc, char **argv)
 	}
 	fprintf(stderr, "fsop:");
 	for (int i = 0; i < argc; i++)
-		fprintf(stderr, " %s", argv[i]);
+		fprintf(stderr, " %.100s%s", argv[i], strlen(argv[i]) > 100 ? "..." : "");
 	fprintf(stderr, ": %s%s%s\n", name ?: "?", want ? ", want " : "", want ?: "");
 	return 1;
 }

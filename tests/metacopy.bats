@@ -1,0 +1,133 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# suites: normal overlayfs nopassthrough threads1 asan tsan
+#
+# metacopy: a change of attributes without the data, always followed where found, made where asked.
+
+load lib/common
+
+big()
+{
+	mkdir -p "$(dirname "$1")"
+	head -c 3000000 /dev/zero | tr '\0' 'd' >"$1"
+}
+
+@test "metacopy=on: chmod, chown, utime, xattr copy no data; reading gives the lower's" {
+	big "$L/d/f"
+	union_mount metacopy=on
+	f chmod d/f 0600 , chown d/f 1000 1000 , utime d/f 5 6 , setx d/f user.k v , stat d/f size 3000000 mode 600 uid 1000 mtime 6.000000000 , open r d/f r , check r 0 3000000 d
+	has_xattr "$U/d/f" "$OVL.metacopy"
+	[ "$(field b "$U/d/f")" -lt 100 ]
+	[ "$(field b "$M/d/f")" -gt 100 ]
+	union_remount
+	f stat d/f size 3000000 mode 600 uid 1000 , getx d/f user.k v , open r d/f r , check r 0 3000000 d , listx d/f user.k
+}
+
+@test "the first write brings the data, the mark goes" {
+	big "$L/f"
+	union_mount metacopy=on
+	f chmod f 0600 , open w f rw , pwrite w 100 X , check w 0 100 d , check w 101 2999899 d , stat f size 3000000 mode 600
+	no_xattr "$U/f" "$OVL.metacopy"
+	union_remount
+	f open r f r , pread r 99 3 dXd , check r 101 2999899 d , stat f mode 600
+}
+
+@test "truncate of a metacopy file, to something and to nothing" {
+	big "$L/f"; big "$L/g"; big "$L/h"
+	union_mount metacopy=on
+	f chmod f 0600 , truncate f 1000 , stat f size 1000 , open r f r , check r 0 1000 d , chmod g 0600 , truncate g 0 , stat g size 0 , chmod h 0600 , open w h w+trunc , write w new
+	says "$M/h" new
+	no_xattr "$U/f" "$OVL.metacopy"; no_xattr "$U/g" "$OVL.metacopy"
+	union_remount
+	f stat f size 1000 , open r f r , check r 0 1000 d , stat g size 0
+}
+
+@test "a renamed metacopy file finds its data" {
+	big "$L/d/f"; mkdir "$L/e"; big "$L/other"
+	union_mount metacopy=on
+	f chmod d/f 0600 , rename d/f e/g , rename other e/o , open r e/g r , check r 0 3000000 d
+	has_xattr "$U/e/g" "$OVL.metacopy"
+	has_xattr "$U/e/g" "$OVL.redirect"
+	union_remount
+	f stat e/g size 3000000 mode 600 , open r e/g r , check r 0 3000000 d , open o e/o r , check o 0 3000000 d , rename d d2 , rename e/g d2/h , open w d2/h rw , pwrite w 0 X , check w 1 2999999 d
+	union_remount
+	f open r d2/h r , pread r 0 2 Xd
+}
+
+@test "a metacopy file in a renamed directory" {
+	big "$L/a/b/f"
+	union_mount metacopy=on
+	f chmod a/b/f 0600 , rename a x , open r x/b/f r , check r 0 3000000 d
+	union_remount
+	f open r x/b/f r , check r 0 3000000 d , stat x/b/f mode 600 , rename x/b y
+	union_remount
+	f open r y/f r , check r 0 3000000 d
+}
+
+@test "chains of metacopy over three layers are followed" {
+	LAYERS=("$L2" "$L")
+	big "$L/f"
+	mkdir "$T/w1"
+	# the middle layer is made by a mount of its own
+	LAYERS=("$L") UPPER=$L2 WORK=$T/w1
+	union_mount metacopy=on
+	f chmod f 0640
+	union_umount
+	lower_changed
+	LAYERS=("$L2" "$L") UPPER=$U WORK=$W
+	has_xattr "$L2/f" "$OVL.metacopy"
+	union_mount metacopy=on
+	f stat f mode 640 size 3000000 , open r f r , check r 0 3000000 d , chmod f 0600 , check r 0 3000000 d
+	has_xattr "$U/f" "$OVL.metacopy"
+	union_remount
+	f open r f r , check r 0 3000000 d , stat f mode 600 , open w f rw , pwrite w 0 X , check w 1 2999999 d
+}
+
+@test "metacopy found while the option is off is followed all the same, never zeros" {
+	big "$L/f"; big "$L/g"
+	union_mount metacopy=on
+	f chmod f 0600 , chmod g 0600
+	union_umount
+	plyfs_only "overlayfs refuses such files then"
+	union_mount metacopy=off
+	f stat f mode 600 size 3000000 , open r f r , check r 0 3000000 d , open w g rw , pwrite w 0 X , check w 1 2999999 d
+}
+
+@test "metacopy=off: attributes copy the data" {
+	big "$L/f"
+	union_mount metacopy=off
+	f chmod f 0600
+	no_xattr "$U/f" "$OVL.metacopy"
+	[ "$(field b "$U/f")" -gt 100 ]
+}
+
+@test "hard links and metacopy" {
+	big "$L/a"; ln "$L/a" "$L/b"
+	union_mount metacopy=on
+	f chmod a 0600 , stat b mode 600 nlink 2 same a , open r b r , check r 0 3000000 d , open w b rw , pwrite w 0 X , open n a r , pread n 0 2 Xd
+	union_remount
+	f stat b mode 600 nlink 2 same a , open n a r , pread n 0 2 Xd , check n 1 2999999 d
+}
+
+@test "a metacopy whose data is missing is an error, not zeros" {
+	mkdir "$L/d"
+	truncate -s 1000 "$U/lost"; xattr "$U/lost" "$OVL.metacopy" ''; put "$L/f" x
+	RECHECK=no
+	union_mount metacopy=on
+	! cat "$M/lost" 2>/dev/null | grep -q . || fail "it was read"
+	f '!EIO' open r lost r
+	says "$M/f" x
+}
+
+@test "a reader from before the metadata copy-up, a writer after it" {
+	plyfs_only "overlayfs' reader stays on the lower file"
+	big "$L/f"
+	union_mount metacopy=on,passthrough=auto
+	f open r f r , chmod f 0600 , check r 0 3000000 d , open w f rw , fill w 0 4096 X , check r 0 4096 X , check r 4096 4096 d
+}
+
+@test "mmap of a metacopy file" {
+	big "$L/f"
+	union_mount metacopy=on
+	f chmod f 0600 , open r f r , mmap m r 0 8192 r shared , mread m 5 3 ddd , open w f rw , mmap n w 0 8192 rw shared , mwrite n 0 X , pread w 0 2 Xd
+}
