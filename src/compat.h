@@ -53,9 +53,6 @@
 #ifndef RENAME_WHITEOUT
 #define RENAME_WHITEOUT (1 << 2)
 #endif
-#ifndef AT_HANDLE_FID
-#define AT_HANDLE_FID 0x200			/* Linux 6.5 */
-#endif
 #ifndef O_PATH
 #define O_PATH 010000000
 #endif

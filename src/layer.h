@@ -19,11 +19,17 @@
 struct ply_layerfs {
 	dev_t dev;
 	uint64_t magic;
-	uint8_t uuid[16];
-	bool has_uuid;			/* and no other entry has the same */
-	bool has_handles;		/* name_to_handle_at works */
+	uint8_t uuid[16];		/* zero where the kernel cannot tell, or the filesystem has none */
+	bool has_uuid;			/* no other entry has the same: an origin's uuid leads here (zero counts, as in the kernel) */
+	bool has_handles;		/* name_to_handle_at works, and its handles outlive a remount (FUSE's do not) */
 	bool can_open_handles;		/* open_by_handle_at works for us */
-	int root_fd;			/* borrowed: of the first layer seen there */
+	/*
+	 * Owned: a directory on it that open_by_handle_at(2) takes as its mount; below a lower's read-only clone
+	 * where a lower is on it, so that what is opened is no more writable than that lower (of upper's
+	 * own objects: open handles through upper->fd). -1 where there is none.
+	 */
+	int root_fd;
+	bool root_fd_lower;		/* root_fd is below a lower */
 	/* stack depth: what passthrough needs; set by fuse_backing's probe before serving */
 	int depth;			/* 1, 2: needs max_stack_depth >= this; 0: unknown; -1: too deep; -errno < -1 otherwise */
 };
@@ -38,7 +44,12 @@ struct ply_layer {
 	bool is_upper, data_only;
 	enum ply_xns xns;		/* where overlay.* attributes are read and written */
 	bool has_xattrs;		/* the filesystem knows xattrs of that namespace */
-	bool aufs;			/* contains .wh. names somewhere it was looked (set by scan, sticky) */
+	/*
+	 * May hold .wh. names, so .wh.NAME and .wh..wh..opq are looked for. False only where that can be known without reading
+	 * the whole layer: the bottom one (what its whiteouts hide is not there; listings
+	 * still have to leave the names out), and an upper that was empty or never had one.
+	 */
+	bool aufs;
 	enum ply_xattr_perm override;	/* override_stat found on its root, and which form */
 	const char *override_name;	/* xattr that holds it, or NULL */
 	unsigned int fs;		/* index into ply_layers.fs of its root */
@@ -71,7 +82,9 @@ struct ply_layers {
 /*
  * Opens and checks all layers as opt says: missing/unreadable layers, upper nested in or
  * equal to a lower or work, work and upper on one filesystem, the mount point inside a layer or a
- * layer inside the mount point's tree, order. One line for people in err. Pins every root.
+ * layer inside the mount point's tree, order. One line for people in err. Pins every root, so that
+ * the paths need not lead there any more afterwards. Lowers may overlap each other (a warning in the
+ * log), and a mount point may be a lower's own root where that has a clone.
  * Does not touch the upper. The xattr namespace: trusted in the initial user namespace with CAP_SYS_ADMIN
  * unless userxattr; otherwise user. A lower written in the other namespace is detected per layer (its root or
  * existing marks) only as far as CONTRACTS demands (user.overlay.* of fuse-overlayfs, user.fuseoverlayfs.*).
@@ -84,13 +97,17 @@ unsigned int ply_layers_fs(struct ply_layers *ls, dev_t dev, int fd);
 /* --- reading one object of a layer --- */
 /* stat, with override_stat applied (owner, mode, type, rdev) where the layer has it. */
 int ply_layer_stat(const struct ply_layer *l, struct ply_at at, struct stat *st);
-/* Overlay attribute of an object: length or -ENODATA; -ENODATA too where the filesystem has no xattrs. */
+/*
+ * Overlay attribute of an object: length or -ENODATA; -ENODATA too where the filesystem has no xattrs, and
+ * where user.* attributes are out of reach (a file that this process may not read).
+ */
 ssize_t ply_layer_getattr(const struct ply_layer *l, struct ply_at at, enum ply_ovl_attr a, char **val);
 /* Is this stat a whiteout by its type (char 0/0)? */
 bool ply_layer_is_whiteout_stat(const struct stat *st);
 /*
  * Opaque mark of a directory in every form that CONTRACTS lists (xattr y, fuse-overlayfs's,
- * .wh..wh..opq): 'y', 'x' (holds xattr whiteouts) or 0; -errno.
+ * .wh..wh..opq): 'y', 'x' (holds xattr whiteouts) or 0; -errno. Given as (parent, name) it
+ * also sees a .wh.NAME beside it: in an AUFS layer that hides the lower NAME and not this one.
  */
 int ply_layer_opaque(const struct ply_layer *l, struct ply_at dir);
 

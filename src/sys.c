@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <stdatomic.h>
 #include <sys/file.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 
@@ -211,6 +212,11 @@ int ply_sys_open_beneath(int fd, const char *path, int flags)
 	return open_resolved(fd, path, flags);
 }
 
+int ply_sys_open_path(const char *path, int flags)
+{
+	return (int)SYS_RETRY(open(path, flags | O_CLOEXEC));
+}
+
 int ply_sys_dup(int fd)
 {
 	return (int)SYS_RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 3));
@@ -228,6 +234,30 @@ int ply_sys_stat(struct ply_at at, struct stat *st)
 	if (!r)
 		*st = tmp;
 	return r;
+}
+
+int ply_sys_identity(int fd, dev_t *dev, uint64_t *ino, uint64_t *mnt)
+{
+	struct statx stx;
+	struct stat st;
+	int r = (int)SYS_RETRY(statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+				     STATX_INO | STATX_MNT_ID, &stx));
+
+	if (!r) {
+		*dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+		*ino = stx.stx_ino;
+		*mnt = stx.stx_mask & STATX_MNT_ID ? stx.stx_mnt_id : 0;
+		return 0;
+	}
+	if (r != -ENOSYS && r != -EPERM)
+		return r;
+	r = ply_sys_stat(PLY_FD(fd), &st);
+	if (r)
+		return r;
+	*dev = st.st_dev;
+	*ino = st.st_ino;
+	*mnt = 0;
+	return 0;
 }
 
 int ply_sys_statfs(int fd, struct statvfs *st)
@@ -612,12 +642,6 @@ int ply_sys_handle(struct ply_at at, int *type, uint8_t fid[128])
 
 	u.h.handle_bytes = 128;
 	r = (int)SYS_RETRY(name_to_handle_at(at.fd, at.name, &u.h, &mount_id, flags));
-	if (r == -EOPNOTSUPP) {
-		u.h.handle_bytes = 128;
-		r = (int)SYS_RETRY(name_to_handle_at(at.fd, at.name, &u.h, &mount_id, flags | AT_HANDLE_FID));
-		if (r == -EINVAL)
-			r = -EOPNOTSUPP;
-	}
 	if (r)
 		return r == -ENOSYS ? -EOPNOTSUPP : r;
 	if (u.h.handle_bytes > 128)

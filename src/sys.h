@@ -39,8 +39,15 @@ int ply_sys_open(struct ply_at at, int flags, mode_t mode);
  * openat2 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, or by hand where openat2 is missing. "" and "." open fd itself.
  */
 int ply_sys_open_beneath(int fd, const char *path, int flags);
+/* A path that a person gave, as the kernel takes it: symlinks are followed. */
+int ply_sys_open_path(const char *path, int flags);
 int ply_sys_dup(int fd);
 int ply_sys_stat(struct ply_at at, struct stat *st);
+/*
+ * What identifies the object of an fd, from the cache: asks no network or FUSE server
+ * (it may be dead). *mnt is the id of its mount in mountinfo, 0 where the kernel does not tell (before 5.8).
+ */
+int ply_sys_identity(int fd, dev_t *dev, uint64_t *ino, uint64_t *mnt);
 int ply_sys_statfs(int fd, struct statvfs *st);
 int ply_sys_fs_magic(int fd, uint64_t *magic);
 int ply_sys_mkdir(struct ply_at at, mode_t mode);
@@ -85,9 +92,12 @@ int ply_sys_removexattr(struct ply_at at, const char *name);
 ssize_t ply_sys_getxattr_alloc(struct ply_at at, const char *name, char **val);
 ssize_t ply_sys_listxattr_alloc(struct ply_at at, char **list);
 
-/* name_to_handle_at(2): *type, fid bytes (max PLY_FH_MAX 128) -> length or -errno. Tries AT_HANDLE_FID where plain is -EOPNOTSUPP. */
+/*
+ * name_to_handle_at(2): *type, fid bytes (max PLY_FH_MAX 128) -> length or -errno; -EOPNOTSUPP where the filesystem
+ * cannot open what it would give (AT_HANDLE_FID is no identity that lasts: not asked for).
+ */
 int ply_sys_handle(struct ply_at at, int *type, uint8_t fid[128]);
-/* open_by_handle_at(2) with O_PATH; mount_fd any fd on that filesystem. -EPERM without CAP_DAC_READ_SEARCH. */
+/* open_by_handle_at(2) with O_PATH; mount_fd any fd on that filesystem: what it opens is on mount_fd's mount, and no more writable. -EPERM without CAP_DAC_READ_SEARCH. */
 int ply_sys_open_handle(int mount_fd, int type, const uint8_t *fid, unsigned int len);
 /* FS_IOC_GETFSUUID; -ENOTTY/-EOPNOTSUPP where the kernel cannot tell. */
 int ply_sys_fs_uuid(int fd, uint8_t uuid[16]);
