@@ -10,7 +10,7 @@
 #ifndef PLY_DIRCACHE_H
 #define PLY_DIRCACHE_H
 
-#include "node.h"
+#include "fs.h"
 
 struct ply_dircache_entry {
 	uint64_t cookie;	/* > 0; off of the dirent is this */
@@ -20,7 +20,14 @@ struct ply_dircache_entry {
 	const char *name;
 };
 
-struct ply_fs;
+/* What all caches together may take; the graph's hook for dying directories is set here. */
+#define PLY_DIRCACHE_LIMIT (64u << 20)
+int ply_dircaches_new(struct ply_fs *fs, size_t limit);
+void ply_dircaches_free(struct ply_fs *fs);	/* after the graph */
+/* Gives back caches that were not used since the call before (the session calls it now and then). */
+void ply_dircaches_trim(struct ply_fs *fs);
+struct ply_dircache_stats { uint64_t caches, entries, bytes; };
+void ply_dircaches_stats(struct ply_fs *fs, struct ply_dircache_stats *out);
 
 /*
  * Makes sure dir has its cache (reads every contributing layer, top first; hides what
@@ -31,7 +38,8 @@ int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dirca
 /* The cache if there is one, pinned; NULL otherwise. Caller holds dir->lock (reading is enough). */
 struct ply_dircache *ply_dircache_get(struct ply_fs *fs, struct ply_node *dir);
 void ply_dircache_put(struct ply_fs *fs, struct ply_dircache *dc);
-void ply_dircache_free(struct ply_dircache *dc);
+/* Drops dir's cache unless somebody uses it: after a listing that will not come back soon. */
+void ply_dircache_drop(struct ply_fs *fs, struct ply_node *dir);
 /* 0 and *out (name points into the cache: valid under dir->lock), or -ENOENT. */
 int ply_dircache_find(struct ply_dircache *dc, const char *name, struct ply_dircache_entry *out);
 /* The first entry with a cookie > after; -ENOENT at the end. */

@@ -5,7 +5,6 @@
 
 #include "counters.h"
 #include "creds.h"
-#include "dircache.h"
 #include "inum.h"
 #include "layer.h"
 #include "node.h"
@@ -13,7 +12,7 @@
 #include "workdir.h"
 
 struct ply_backing_pool;	/* backing.h */
-struct ply_dircaches;		/* dircache.c: LRU of all directory caches */
+struct ply_dircaches;		/* dircache.h: LRU of all directory caches */
 
 /*
  * What the core asks of the FUSE tier. Never called with a lock held (a notify can

@@ -7,6 +7,7 @@
 #ifndef PLY_LOOKUP_H
 #define PLY_LOOKUP_H
 
+#include "dircache.h"
 #include "fs.h"
 
 /*

@@ -29,10 +29,13 @@ struct ply_dirfd {		/* an O_PATH fd of one directory of one layer, in the LRU */
 	struct ply_ldir *owner;	/* NULL once detached */
 };
 
+enum { PLY_AUFS_UNKNOWN, PLY_AUFS_NONE, PLY_AUFS_SOME };
+
 /* One layer's directory that contributes to a union directory. */
 struct ply_ldir {
 	uint16_t layer;			/* index into ply_layers.layer */
 	uint8_t xwhite;			/* directory holds xattr whiteouts (opaque=x) */
+	_Atomic uint8_t aufs;		/* .wh. names in it: PLY_AUFS_... */
 	/*
 	 * Where it is in its layer: NULL = the parent node's ldir of the same layer + this
 	 * node's name; else a path from the layer's root ("" = the root itself). Changes only under tree held for writing.
@@ -45,7 +48,7 @@ struct ply_ldir {
 struct ply_dir {
 	pthread_rwlock_t lock;
 	_Atomic(struct ply_ldir *) upper;	/* NULL: not in upper (yet); set once, by its copy-up */
-	struct ply_dircache *cache;		/* under lock held for writing, or dircache's own rules */
+	_Atomic(struct ply_dircache *) cache;	/* dircache's mutex */
 	atomic_uint lookups;			/* since the cache was last dropped: when does it pay */
 	atomic_bool removed;			/* rmdir'ed or replaced: nothing can be made in it (-ENOENT) */
 	atomic_bool lost_name;			/* a name went since the node was made (readdir.h) */
@@ -57,12 +60,18 @@ struct ply_dir {
 
 /* --- names --- */
 
+struct ply_hlink {		/* chain in a hash table; table lock */
+	struct ply_hlink *next;
+};
+
 struct ply_name {
-	struct ply_name *hash_next;	/* table lock */
+	struct ply_hlink link;
 	struct ply_name *next;		/* the node's other names */
 	struct ply_node *node;
-	struct ply_node *parent;	/* holds a reference on it */
+	/* Holds a reference on it. NULL: this is not a name but the node's entry in work/index. */
+	struct ply_node *parent;
 	bool dead;			/* gone from the union; kept because a lower object is reached by it */
+	bool embedded;			/* lives in the node's own memory */
 	char name[];
 };
 
@@ -80,39 +89,46 @@ enum {
 	PLY_N_INDEXED = 4,		/* has an entry in work/index; union nlink is in overlay.nlink */
 	PLY_N_METACOPY = 8,		/* metadata in `layer`, data at `data` */
 	PLY_N_HARDLINK = 16,		/* is in the identity table */
+	PLY_N_COPYUP = 32,		/* ply_node_copyup_lock is held */
 };
 
 struct ply_node {
+	struct ply_hlink link;
 	uint64_t id;			/* FUSE nodeid; never reused */
 	uint64_t ino;			/* st_ino */
-	struct ply_node *hash_next;	/* table lock */
 	struct ply_name *names;		/* table lock; newest first */
 	uint64_t nlookup;		/* table lock */
 	uint32_t refs;			/* table lock: operations, children's names, handles, successor */
-	mode_t type;			/* S_IFMT bits; never changes */
+	int pin_fd;			/* node lock: O_PATH (or better) fd of an upper object that has no name any more; -1 */
+	uint16_t type;			/* S_IFMT bits; never changes */
 	/*
 	 * Node lock; the copy-up lock for writing. Non-directories: the layer whose object
 	 * has the metadata. PLY_LAYER_UPPER after copy-up. For directories: see dir.
 	 */
 	_Atomic uint16_t layer;
-	_Atomic uint16_t flags;
-	int pin_fd;			/* node lock: O_PATH (or better) fd of an upper object that has no name any more; -1 */
-	struct ply_dataref *data;	/* node lock: only with PLY_N_METACOPY */
+	_Atomic uint16_t flags;		/* node lock for writing */
+	uint16_t room;			/* table lock: bytes behind the node that its first name may take */
+	union {				/* node lock */
+		struct ply_dataref *data;	/* only with PLY_N_METACOPY */
+		struct ply_node *successor;	/* with PLY_N_STALE; holds a reference */
+	};
 	union {
 		struct ply_dir *dir;		/* directories */
 		_Atomic(struct ply_file *) file;/* regular files, made at first open; freed with the node */
 	};
-	struct ply_node *successor;	/* with PLY_N_STALE; holds a reference */
 };
 
 struct ply_graph;
 
 /* Hook by which backing frees what it keeps on a node. Set once before serving. */
 typedef void (*ply_file_free_fn)(void *arg, struct ply_file *file);
-typedef void (*ply_dircache_free_fn)(void *arg, struct ply_dircache *dc);
+typedef void (*ply_dircache_free_fn)(struct ply_node *dir);
 
 int ply_graph_new(struct ply_graph **out, struct ply_layers *ls, unsigned int max_dirfds);
+/* A NULL hook leaves the one that is there; arg goes to file_free. */
 void ply_graph_set_hooks(struct ply_graph *g, ply_file_free_fn file_free, ply_dircache_free_fn dc_free, void *arg);
+/* Where entries of ply_node_set_index() are; borrowed. */
+void ply_graph_set_index_dir(struct ply_graph *g, int index_fd);
 void ply_graph_free(struct ply_graph *g);
 
 /* --- making and finding; all take the table lock inside --- */
@@ -125,6 +141,10 @@ void ply_graph_free(struct ply_graph *g);
 int ply_node_new(struct ply_graph *g, mode_t type, uint64_t ino, uint16_t layer,
 		 const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
 		 struct ply_node **out);
+/* The same, with room for the name that it will get: saves an allocation. */
+int ply_node_new_named(struct ply_graph *g, mode_t type, uint64_t ino, uint16_t layer,
+		       const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
+		       const char *name, struct ply_node **out);
 /* The root: id PLY_ROOT_ID, ino 1, never freed. */
 int ply_node_new_root(struct ply_graph *g, const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
 		      struct ply_node **out);
@@ -134,7 +154,6 @@ struct ply_node *ply_node_get(struct ply_graph *g, uint64_t id);
 struct ply_node *ply_node_ref(struct ply_graph *g, struct ply_node *n);
 /* May free it, and then its parents' chain (iteratively). Never under a lock. */
 void ply_node_put(struct ply_graph *g, struct ply_node *n);
-#define ply_autonode_of(g) /* see fs.h: ply_autonode */
 
 /* The live node at (parent, name), with a reference, or NULL. */
 struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, const char *name);
@@ -163,6 +182,10 @@ void ply_name_move(struct ply_graph *g, struct ply_node *op, const char *on,
  */
 void ply_name_exchange(struct ply_graph *g, struct ply_node *ad, const char *an, struct ply_node *a, struct ply_name *for_b,
 		       struct ply_node *bd, const char *bn, struct ply_node *b, struct ply_name *for_a);
+/* RENAME_EXCHANGE in one step: a at (ap, an) and b at (bp, bn) change places. Cannot fail; takes both prepared names. */
+void ply_name_exchange(struct ply_graph *g,
+		       struct ply_node *ap, const char *an, struct ply_node *a, struct ply_name *prepared_an,
+		       struct ply_node *bp, const char *bn, struct ply_node *b, struct ply_name *prepared_bn);
 /* Some live name: parent with a reference and the name copied. -ENOENT when unlinked. */
 int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256]);
 
@@ -172,6 +195,12 @@ struct ply_node *ply_ident_find(struct ply_graph *g, unsigned int fs, uint64_t i
 int ply_ident_add(struct ply_graph *g, unsigned int fs, uint64_t ino, struct ply_node *node, struct ply_node **have);
 /* All of the node's: its last name went, or it was handed off (then they move to the successor). */
 void ply_ident_drop(struct ply_graph *g, struct ply_node *node);
+
+/*
+ * An indexed file (PLY_N_INDEXED) is reached by its entry in work/index, because it may have names that
+ * exist in lower only. `hex` is the entry's name. Sets the flag. 0 when it has one already. -ENOMEM.
+ */
+int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex);
 
 /* Lookup counts: entry replies count up, FORGET down. */
 void ply_node_lookup_inc(struct ply_graph *g, struct ply_node *n);

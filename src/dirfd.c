@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* dirfd: how objects are reached: open directories of layers, paths, places of nodes (node.h). */
+#include "graph.h"
+#include "counters.h"
+#include "node.h"
+
+#include <errno.h>
+
+#define DIRFD_TRIES 4
+
+/* ---- the cache; fds lock held ---- */
+
+static void dirfd_unhook(struct ply_graph *g, struct ply_dirfd *d)
+{
+	if (d->owner)
+		d->owner->dirfd = NULL;
+	d->owner = NULL;
+	ply_list_del(&d->lru);
+	g->nfds--;
+}
+
+/* Takes up to `want` unused ones off, latest used last; they are chained by lru and belong to the caller. */
+static void dirfd_evict(struct ply_graph *g, unsigned int want, struct ply_list *out)
+{
+	while (want-- && !ply_list_empty(&g->lru)) {
+		struct ply_dirfd *d = ply_container_of(g->lru.prev, struct ply_dirfd, lru);
+
+		dirfd_unhook(g, d);
+		ply_list_add(out, &d->lru);
+		ply_count(PLY_C_dirfd_evicted, 1);
+	}
+}
+
+static void dirfd_close_list(struct ply_list *l)
+{
+	while (!ply_list_empty(l)) {
+		struct ply_dirfd *d = ply_container_of(l->next, struct ply_dirfd, lru);
+
+		ply_list_del(&d->lru);
+		close(d->fd);
+		free(d);
+	}
+}
+
+static void dirfd_hold(struct ply_dirfd *d)
+{
+	if (!d->refs++)
+		ply_list_del(&d->lru);
+}
+
+void ply_dirfd_put(struct ply_graph *g, struct ply_dirfd *d)
+{
+	struct ply_list gone;
+
+	if (!d)
+		return;
+	ply_list_init(&gone);
+	pthread_mutex_lock(&g->fds_lock);
+	if (!--d->refs) {
+		if (!d->owner) {
+			g->nfds--;
+			ply_list_add(&gone, &d->lru);
+		} else if (!d->pinned) {
+			ply_list_add(&g->lru, &d->lru);
+		}
+		if (g->nfds > g->max_fds)
+			dirfd_evict(g, g->nfds - g->max_fds, &gone);
+	}
+	pthread_mutex_unlock(&g->fds_lock);
+	dirfd_close_list(&gone);
+}
+
+void ply_graph_close_dir(struct ply_graph *g, struct ply_dir *dir)
+{
+	struct ply_ldir *up = atomic_load(&dir->upper);
+	struct ply_list gone;
+
+	ply_list_init(&gone);
+	pthread_mutex_lock(&g->fds_lock);
+	for (unsigned int i = 0; i < dir->nlower + 1u; i++) {
+		struct ply_ldir *ld = i < dir->nlower ? &dir->lower[i] : up;
+		struct ply_dirfd *d = ld ? ld->dirfd : NULL;
+
+		if (!d)
+			continue;
+		if (d->refs) {		/* whoever has it closes it */
+			d->owner = NULL;
+			ld->dirfd = NULL;
+		} else {
+			dirfd_unhook(g, d);
+			ply_list_add(&gone, &d->lru);
+		}
+	}
+	pthread_mutex_unlock(&g->fds_lock);
+	dirfd_close_list(&gone);
+}
+
+/* ---- paths ---- */
+
+struct ply_ldir *ply_dir_layer(struct ply_node *dir, unsigned int layer)
+{
+	struct ply_dir *d = dir->dir;
+	unsigned int lo = 0, hi = d->nlower;
+
+	if (layer == PLY_LAYER_UPPER)
+		return ply_dir_upper(dir);
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		if (d->lower[mid].layer < layer)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < d->nlower && d->lower[lo].layer == layer ? &d->lower[lo] : NULL;
+}
+
+struct ply_ldir *ply_dir_top(struct ply_node *dir)
+{
+	struct ply_ldir *up = ply_dir_upper(dir);
+
+	if (up)
+		return up;
+	return dir->dir->nlower ? &dir->dir->lower[0] : NULL;
+}
+
+/*
+ * Writes the way to ld from the nearest ancestor whose directory of this layer is open (*base, held;
+ * only if asked for), else from the layer's root, to buf. The table lock
+ * keeps names; tree, which the caller holds, keeps paths. A loop, not a recursion: any depth.
+ */
+static int dir_walk_up(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld,
+		       struct ply_dirfd **base, struct ply_buf *buf)
+{
+	unsigned int layer = ld->layer;
+	ply_autobuf names = { 0 };	/* of struct ply_name *, deepest first */
+	const char *from = "";
+	struct ply_node *n = dir;
+	int r = 0;
+
+	PLY_MUTEX(lock, &g->lock);
+	for (;;) {
+		struct ply_name *nm;
+
+		if (base && n != dir) {
+			pthread_mutex_lock(&g->fds_lock);
+			*base = ld->dirfd;
+			if (*base)
+				dirfd_hold(*base);
+			pthread_mutex_unlock(&g->fds_lock);
+			if (*base)
+				break;
+		}
+		if (ld->path) {
+			from = ld->path;
+			break;
+		}
+		/* The upper directory of a removed one is where its pinned fd says, not at a name. */
+		if (layer == PLY_LAYER_UPPER && atomic_load(&n->dir->removed))
+			return -ENOENT;
+		for (nm = n->names; nm && !nm->parent; nm = nm->next)
+			;
+		if (!nm)
+			return -ENOENT;
+		r = ply_buf_add(&names, &nm, sizeof(nm));
+		if (r)
+			return r;
+		n = nm->parent;
+		ld = ply_dir_layer(n, layer);
+		if (!ld)
+			return -ENOENT;
+	}
+	r = ply_buf_addstr(buf, from);
+	for (size_t i = names.len / sizeof(struct ply_name *); !r && i > 0; i--) {
+		struct ply_name *nm;
+
+		memcpy(&nm, names.data + (i - 1) * sizeof(nm), sizeof(nm));
+		if (buf->len)
+			r = ply_buf_addstr(buf, "/");
+		if (!r)
+			r = ply_buf_addstr(buf, nm->name);
+	}
+	return r;
+}
+
+int ply_dir_path(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_buf *buf)
+{
+	ply_autobuf path = { 0 };
+	int r = dir_walk_up(g, dir, ld, NULL, &path);
+
+	return r ? r : ply_buf_addstr(buf, path.data);
+}
+
+int ply_dir_freeze(struct ply_graph *g, struct ply_node *dir)
+{
+	struct ply_dir *d = dir->dir;
+
+	for (unsigned int i = 0; i < d->nlower; i++) {
+		ply_autobuf path = { 0 };
+		int r;
+
+		if (d->lower[i].path)
+			continue;
+		r = ply_dir_path(g, dir, &d->lower[i], &path);
+		if (r)
+			return r;
+		d->lower[i].path = ply_take_ptr(&path.data);
+	}
+	return 0;
+}
+
+int ply_dir_set_upper(struct ply_graph *g, struct ply_node *dir)
+{
+	struct ply_ldir *none = NULL, *up;
+
+	(void)g;
+	if (ply_dir_upper(dir))
+		return 0;
+	up = calloc(1, sizeof(*up));
+	if (!up)
+		return -ENOMEM;
+	up->layer = PLY_LAYER_UPPER;
+	if (!atomic_compare_exchange_strong(&dir->dir->upper, &none, up))
+		free(up);
+	else
+		atomic_store(&dir->layer, PLY_LAYER_UPPER);
+	return 0;
+}
+
+/* ---- opening ---- */
+
+/* Opens the directory; out of descriptors, it gives back those that nobody uses. */
+static int dirfd_open(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld)
+{
+	ply_autobuf path = { 0 };
+	struct ply_dirfd *base = NULL;
+	int r = dir_walk_up(g, dir, ld, &base, &path);
+
+	for (int i = 0; !r && i < DIRFD_TRIES; i++) {
+		struct ply_list gone;
+
+		r = ply_sys_open_beneath(base ? base->fd : g->ls->layer[ld->layer].fd, path.data,
+					 O_PATH | O_DIRECTORY);
+		if (r != -EMFILE && r != -ENFILE)
+			break;
+		if (i == DIRFD_TRIES - 1)
+			break;
+		ply_list_init(&gone);
+		pthread_mutex_lock(&g->fds_lock);
+		dirfd_evict(g, g->nfds / 2 + 1, &gone);
+		pthread_mutex_unlock(&g->fds_lock);
+		dirfd_close_list(&gone);
+		r = 0;
+	}
+	ply_dirfd_put(g, base);
+	return r;
+}
+
+int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_dirfd **out)
+{
+	struct ply_dirfd *fresh, *d;
+	struct ply_list gone;
+	int fd;
+
+	pthread_mutex_lock(&g->fds_lock);
+	d = ld->dirfd;
+	if (d)
+		dirfd_hold(d);
+	pthread_mutex_unlock(&g->fds_lock);
+	if (d) {
+		*out = d;
+		return 0;
+	}
+	fresh = calloc(1, sizeof(*fresh));
+	if (!fresh)
+		return -ENOMEM;
+	fd = dirfd_open(g, dir, ld);
+	if (fd < 0) {
+		free(fresh);
+		return fd;
+	}
+	fresh->fd = fd;
+	fresh->refs = 1;
+	fresh->owner = ld;
+	ply_list_init(&fresh->lru);
+	ply_list_init(&gone);
+	ply_count(PLY_C_dirfd_opened, 1);
+	pthread_mutex_lock(&g->fds_lock);
+	d = ld->dirfd;
+	if (d) {			/* another thread was faster */
+		dirfd_hold(d);
+		ply_list_add(&gone, &fresh->lru);
+	} else {
+		d = ld->dirfd = fresh;
+		g->nfds++;
+		if (g->nfds > g->max_fds)
+			dirfd_evict(g, g->nfds - g->max_fds, &gone);
+	}
+	pthread_mutex_unlock(&g->fds_lock);
+	dirfd_close_list(&gone);
+	*out = d;
+	return 0;
+}
+
+int ply_dirfd_pin(struct ply_graph *g, struct ply_node *dir)
+{
+	struct ply_ldir *up = ply_dir_upper(dir);
+	struct ply_dirfd *d;
+	int r;
+
+	if (!up)
+		return 0;
+	r = ply_dirfd_get(g, dir, up, &d);
+	if (r)
+		return r;
+	pthread_mutex_lock(&g->fds_lock);
+	d->pinned = true;
+	pthread_mutex_unlock(&g->fds_lock);
+	ply_dirfd_put(g, d);
+	return 0;
+}
+
+/* ---- places ---- */
+
+int ply_node_pin(struct ply_graph *g, struct ply_node *n, struct ply_at at)
+{
+	int fd = ply_sys_open(at, O_PATH, 0);
+
+	if (fd < 0)
+		return fd;
+	ply_node_lock(g, n);
+	if (n->pin_fd < 0) {
+		n->pin_fd = fd;
+		fd = -1;
+	}
+	ply_node_unlock(g, n);
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
+void ply_loc_release(struct ply_loc *loc)
+{
+	if (loc->dirfd)
+		ply_dirfd_put(loc->g, loc->dirfd);
+	if (loc->own_fd >= 0)
+		close(loc->own_fd);
+	loc->dirfd = NULL;
+	loc->own_fd = -1;
+}
+
+static int locate_dir(struct ply_graph *g, struct ply_node *n, struct ply_loc *loc)
+{
+	struct ply_ldir *ld = ply_dir_top(n);
+	int r;
+
+	if (!ld)
+		return -ENOENT;
+	r = ply_dirfd_get(g, n, ld, &loc->dirfd);
+	if (r)
+		return r;
+	loc->layer = &g->ls->layer[ld->layer];
+	loc->at = PLY_FD(loc->dirfd->fd);
+	return 0;
+}
+
+/*
+ * By name. In upper only a live name leads to the file, or its index entry; in a lower a dead one
+ * does as well. *parent has a reference (NULL: it is the index directory).
+ */
+static int locate_name(struct ply_graph *g, struct ply_node *n, bool upper, struct ply_node **parent, char name[256])
+{
+	const struct ply_name *best = NULL;
+
+	PLY_MUTEX(lock, &g->lock);
+	for (const struct ply_name *nm = n->names; nm; nm = nm->next) {
+		if (!nm->parent) {
+			if (!upper)
+				continue;
+			best = nm;
+			break;
+		}
+		if (nm->dead && upper)
+			continue;
+		if (!best || best->dead)
+			best = nm;
+	}
+	if (!best || strlen(best->name) > 255)
+		return -ENOENT;
+	strcpy(name, best->name);
+	*parent = best->parent;
+	if (*parent)
+		(*parent)->refs++;
+	return 0;
+}
+
+static int locate_object(struct ply_graph *g, struct ply_node *n, unsigned int layer, struct ply_loc *loc)
+{
+	struct ply_node *parent;
+	struct ply_ldir *ld;
+	int r = locate_name(g, n, layer == PLY_LAYER_UPPER, &parent, loc->name);
+
+	if (r)
+		return r;
+	if (!parent) {
+		loc->at = PLY_AT(g->index_fd, loc->name);
+		return 0;
+	}
+	ld = ply_dir_layer(parent, layer);
+	r = ld ? ply_dirfd_get(g, parent, ld, &loc->dirfd) : -ENOENT;
+	ply_node_put(g, parent);
+	if (r)
+		return r;
+	loc->at = PLY_AT(loc->dirfd->fd, loc->name);
+	return 0;
+}
+
+int ply_node_locate(struct ply_graph *g, struct ply_node *node, struct ply_loc *loc)
+{
+	struct ply_node *n;
+	unsigned int layer;
+	int r = 0;
+
+	loc->g = g;
+	if (S_ISDIR(node->type))
+		return locate_dir(g, node, loc);
+	n = ply_node_current(g, node);
+	ply_node_lock(g, n);
+	layer = atomic_load(&n->layer);
+	if (layer == PLY_LAYER_UPPER && n->pin_fd >= 0) {
+		r = ply_sys_dup(n->pin_fd);
+		if (r >= 0) {
+			loc->own_fd = r;
+			loc->at = PLY_FD(r);
+			r = 0;
+		}
+	}
+	ply_node_unlock(g, n);
+	if (!r && loc->own_fd < 0)
+		r = locate_object(g, n, layer, loc);
+	loc->layer = &g->ls->layer[layer];
+	ply_node_put(g, n);
+	return r;
+}
+
+/* The data of a metacopy file, by path from a layer's root. */
+static int locate_path(struct ply_graph *g, unsigned int layer, char *path, struct ply_loc *loc)
+{
+	char *base = strrchr(path, '/');
+	const char *dir = "";
+	int fd;
+
+	if (base) {
+		*base++ = '\0';
+		dir = path;
+	} else {
+		base = path;
+	}
+	if (strlen(base) > 255)
+		return -EIO;
+	fd = ply_sys_open_beneath(g->ls->layer[layer].fd, dir, O_PATH | O_DIRECTORY);
+	if (fd < 0)
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? -EIO : fd;
+	strcpy(loc->name, base);
+	loc->own_fd = fd;
+	loc->at = PLY_AT(fd, loc->name);
+	loc->layer = &g->ls->layer[layer];
+	return 0;
+}
+
+int ply_node_locate_data(struct ply_graph *g, struct ply_node *node, struct ply_loc *loc)
+{
+	struct ply_node *n = ply_node_current(g, node);
+	ply_autofree char *path = NULL;
+	unsigned int layer = 0;
+	bool meta;
+	int r;
+
+	loc->g = g;
+	ply_node_lock(g, n);
+	meta = (atomic_load(&n->flags) & PLY_N_METACOPY) && n->data;
+	if (meta) {
+		layer = n->data->layer;
+		path = strdup(n->data->path);
+	}
+	ply_node_unlock(g, n);
+	if (!meta)
+		r = ply_node_locate(g, n, loc);
+	else if (!path)
+		r = -ENOMEM;
+	else
+		r = locate_path(g, layer, path, loc);
+	ply_node_put(g, n);
+	return r;
+}

@@ -1,0 +1,952 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "graph.h"
+#include "hash.h"
+#include "log.h"
+#include "node.h"
+
+#include <errno.h>
+
+/* An identity of a node; in two tables, so that all of a node's can be found. */
+struct ident {
+	struct ply_hlink by_object, by_node;
+	struct ply_node *node;
+	uint64_t ino;
+	unsigned int fs;
+};
+
+#define TABLE_MIN 256
+#define NODE_NAME_MAX 255
+
+#define const_of(ptr, type, member) \
+	((const type *)(const void *)((const char *)(ptr) - offsetof(type, member)))
+
+/* ---- hash tables ---- */
+
+static uint64_t hash_node(const struct ply_hlink *l)
+{
+	const struct ply_node *n = const_of(l, struct ply_node, link);
+
+	return ply_hash2(n->id, 0);
+}
+
+static uint64_t hash_key_name(const struct ply_node *parent, const char *name, size_t len)
+{
+	return ply_hash(name, len, parent->id);
+}
+
+static uint64_t hash_name(const struct ply_hlink *l)
+{
+	const struct ply_name *nm = const_of(l, struct ply_name, link);
+
+	return hash_key_name(nm->parent, nm->name, strlen(nm->name));
+}
+
+static uint64_t hash_object(const struct ply_hlink *l)
+{
+	const struct ident *i = const_of(l, struct ident, by_object);
+
+	return ply_hash2(i->ino, i->fs);
+}
+
+static uint64_t hash_owner(const struct ply_hlink *l)
+{
+	const struct ident *i = const_of(l, struct ident, by_node);
+
+	return ply_hash2(i->node->id, 1);
+}
+
+static int table_init(struct ply_htable *t, uint64_t (*hash)(const struct ply_hlink *))
+{
+	t->hash = hash;
+	t->mask = TABLE_MIN - 1;
+	t->bucket = calloc(TABLE_MIN, sizeof(*t->bucket));
+	return t->bucket ? 0 : -ENOMEM;
+}
+
+/* Without memory the table stays as it is: longer chains, still right. */
+static void table_resize(struct ply_htable *t, size_t size)
+{
+	struct ply_hlink **bucket = calloc(size, sizeof(*bucket));
+
+	if (!bucket)
+		return;
+	for (size_t i = 0; i <= t->mask; i++) {
+		struct ply_hlink *l = t->bucket[i], *next;
+
+		for (; l; l = next) {
+			struct ply_hlink **head = &bucket[t->hash(l) & (size - 1)];
+
+			next = l->next;
+			l->next = *head;
+			*head = l;
+		}
+	}
+	free(t->bucket);
+	t->bucket = bucket;
+	t->mask = size - 1;
+}
+
+static inline struct ply_hlink **table_head(const struct ply_htable *t, uint64_t hash)
+{
+	return &t->bucket[hash & t->mask];
+}
+
+static void table_add(struct ply_htable *t, struct ply_hlink *l)
+{
+	struct ply_hlink **head;
+
+	if (t->n > 2 * t->mask)
+		table_resize(t, 2 * (t->mask + 1));
+	head = table_head(t, t->hash(l));
+	l->next = *head;
+	*head = l;
+	t->n++;
+}
+
+static void table_del(struct ply_htable *t, struct ply_hlink *l)
+{
+	struct ply_hlink **p = table_head(t, t->hash(l));
+
+	for (; *p; p = &(*p)->next)
+		if (*p == l) {
+			*p = l->next;
+			t->n--;
+			break;
+		}
+	if (t->mask >= TABLE_MIN && t->n < t->mask / 8)
+		table_resize(t, (t->mask + 1) / 4);
+}
+
+static struct ply_node *find_id(const struct ply_graph *g, uint64_t id)
+{
+	struct ply_hlink *l = *table_head(&g->ids, ply_hash2(id, 0));
+
+	for (; l; l = l->next) {
+		struct ply_node *n = ply_container_of(l, struct ply_node, link);
+
+		if (n->id == id)
+			return n;
+	}
+	return NULL;
+}
+
+/* node NULL: whoever has the name. */
+static struct ply_name *find_name(const struct ply_graph *g, const struct ply_node *parent,
+				  const char *name, const struct ply_node *node)
+{
+	struct ply_hlink *l = *table_head(&g->names, hash_key_name(parent, name, strlen(name)));
+
+	for (; l; l = l->next) {
+		struct ply_name *nm = ply_container_of(l, struct ply_name, link);
+
+		if (nm->parent == parent && (!node || nm->node == node) && !strcmp(nm->name, name))
+			return nm;
+	}
+	return NULL;
+}
+
+static struct ident *find_ident(const struct ply_graph *g, unsigned int fs, uint64_t ino)
+{
+	struct ply_hlink *l = *table_head(&g->idents, ply_hash2(ino, fs));
+
+	for (; l; l = l->next) {
+		struct ident *i = ply_container_of(l, struct ident, by_object);
+
+		if (i->fs == fs && i->ino == ino)
+			return i;
+	}
+	return NULL;
+}
+
+/* ---- the graph ---- */
+
+int ply_graph_new(struct ply_graph **out, struct ply_layers *ls, unsigned int max_dirfds)
+{
+	struct ply_graph *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return -ENOMEM;
+	g->ls = ls;
+	g->index_fd = -1;
+	g->next_id = PLY_ROOT_ID + 1;
+	g->max_fds = max_dirfds;
+	ply_list_init(&g->lru);
+	pthread_mutex_init(&g->lock, NULL);
+	pthread_mutex_init(&g->fds_lock, NULL);
+	for (int i = 0; i < GRAPH_STRIPES; i++) {
+		pthread_mutex_init(&g->stripe[i].lock, NULL);
+		pthread_cond_init(&g->stripe[i].copyup, NULL);
+	}
+	if (table_init(&g->ids, hash_node) || table_init(&g->names, hash_name) ||
+	    table_init(&g->idents, hash_object) || table_init(&g->owners, hash_owner)) {
+		ply_graph_free(g);
+		return -ENOMEM;
+	}
+	*out = g;
+	return 0;
+}
+
+void ply_graph_set_hooks(struct ply_graph *g, ply_file_free_fn file_free, ply_dircache_free_fn dc_free, void *arg)
+{
+	if (file_free) {
+		g->file_free = file_free;
+		g->hook_arg = arg;
+	}
+	if (dc_free)
+		g->dc_free = dc_free;
+}
+
+void ply_graph_set_index_dir(struct ply_graph *g, int index_fd)
+{
+	g->index_fd = index_fd;
+}
+
+/* The node is in no table any more and nobody has it. Frees no other node. */
+static void node_destroy(struct ply_graph *g, struct ply_node *n)
+{
+	bool stale = atomic_load(&n->flags) & PLY_N_STALE;
+
+	if (n->pin_fd >= 0)
+		close(n->pin_fd);
+	if (!stale)
+		free(n->data);
+	if (S_ISDIR(n->type) && n->dir) {
+		struct ply_dir *d = n->dir;
+		struct ply_ldir *up = atomic_load(&d->upper);
+
+		ply_graph_close_dir(g, d);
+		if (atomic_load(&d->cache) && g->dc_free)
+			g->dc_free(n);
+		for (unsigned int i = 0; i < d->nlower; i++)
+			free(d->lower[i].path);
+		if (up) {
+			free(up->path);
+			free(up);
+		}
+		pthread_rwlock_destroy(&d->lock);
+		free(d);
+	} else if (S_ISREG(n->type)) {
+		struct ply_file *f = atomic_load(&n->file);
+
+		if (f && g->file_free)
+			g->file_free(g->hook_arg, f);
+	}
+	free(n);
+}
+
+static void graph_free_all(struct ply_graph *g)
+{
+	for (size_t i = 0; i <= g->ids.mask; i++)
+		for (struct ply_hlink *l = g->ids.bucket[i]; l; l = l->next) {
+			struct ply_node *n = ply_container_of(l, struct ply_node, link);
+
+			while (n->names) {
+				struct ply_name *nm = n->names;
+
+				n->names = nm->next;
+				if (!nm->embedded)
+					free(nm);
+			}
+		}
+	for (size_t i = 0; i <= g->ids.mask; i++)
+		while (g->ids.bucket[i]) {
+			struct ply_hlink *l = g->ids.bucket[i];
+
+			g->ids.bucket[i] = l->next;
+			node_destroy(g, ply_container_of(l, struct ply_node, link));
+		}
+	if (!g->idents.bucket)
+		return;
+	for (size_t i = 0; i <= g->idents.mask; i++)
+		while (g->idents.bucket[i]) {
+			struct ply_hlink *l = g->idents.bucket[i];
+
+			g->idents.bucket[i] = l->next;
+			free(ply_container_of(l, struct ident, by_object));
+		}
+}
+
+void ply_graph_free(struct ply_graph *g)
+{
+	if (!g)
+		return;
+	if (g->ids.bucket)
+		graph_free_all(g);
+	free(g->ids.bucket);
+	free(g->names.bucket);
+	free(g->idents.bucket);
+	free(g->owners.bucket);
+	for (int i = 0; i < GRAPH_STRIPES; i++) {
+		pthread_mutex_destroy(&g->stripe[i].lock);
+		pthread_cond_destroy(&g->stripe[i].copyup);
+	}
+	pthread_mutex_destroy(&g->fds_lock);
+	pthread_mutex_destroy(&g->lock);
+	free(g);
+}
+
+/* ---- making ---- */
+
+/* Takes the paths over on success only. */
+static int dir_new(const struct ply_ldir *lower, unsigned int nlower, bool has_upper, bool root,
+		   struct ply_dir **out)
+{
+	struct ply_dir *d = calloc(1, sizeof(*d) + nlower * sizeof(d->lower[0]));
+	struct ply_ldir *up = NULL;
+
+	if (!d)
+		return -ENOMEM;
+	if (has_upper) {
+		up = calloc(1, sizeof(*up));
+		if (up && root)
+			up->path = calloc(1, 1);
+		if (!up || (root && !up->path)) {
+			free(up);
+			free(d);
+			return -ENOMEM;
+		}
+		up->layer = PLY_LAYER_UPPER;
+	}
+	ply_rwlock_init(&d->lock);
+	atomic_store(&d->upper, up);
+	d->nlower = (uint16_t)nlower;
+	for (unsigned int i = 0; i < nlower; i++) {
+		d->lower[i].layer = lower[i].layer;
+		d->lower[i].xwhite = lower[i].xwhite;
+		atomic_init(&d->lower[i].aufs, atomic_load(&lower[i].aufs));
+		d->lower[i].path = lower[i].path;
+	}
+	*out = d;
+	return 0;
+}
+
+static size_t node_size(const struct ply_node *n)
+{
+	size_t size = sizeof(*n) + n->room;
+
+	if (S_ISDIR(n->type))
+		size += sizeof(*n->dir) + n->dir->nlower * sizeof(n->dir->lower[0]);
+	return size;
+}
+
+static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino, uint16_t layer,
+		     const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
+		     const char *name, struct ply_node **out)
+{
+	size_t room = name ? sizeof(struct ply_name) + strlen(name) + 1 : 0;
+	struct ply_node *n;
+
+	if (PLY_WARN_ON(!ino) || nlower > UINT16_MAX || room > UINT16_MAX)
+		return -EIO;
+	n = calloc(1, sizeof(*n) + room);
+	if (!n)
+		return -ENOMEM;
+	n->type = (uint16_t)(type & S_IFMT);
+	n->ino = ino;
+	n->pin_fd = -1;
+	n->refs = 1;
+	n->room = (uint16_t)room;
+	atomic_store(&n->layer, layer);
+	if (S_ISDIR(type) && dir_new(lower, nlower, has_upper, id == PLY_ROOT_ID, &n->dir)) {
+		free(n);
+		return -ENOMEM;
+	}
+
+	PLY_MUTEX(lock, &g->lock);
+	n->id = id ? id : g->next_id++;
+	table_add(&g->ids, &n->link);
+	g->bytes += node_size(n);
+	*out = n;
+	return 0;
+}
+
+int ply_node_new_named(struct ply_graph *g, mode_t type, uint64_t ino, uint16_t layer,
+		       const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
+		       const char *name, struct ply_node **out)
+{
+	return node_make(g, 0, type, ino, layer, lower, nlower, has_upper, name, out);
+}
+
+int ply_node_new(struct ply_graph *g, mode_t type, uint64_t ino, uint16_t layer,
+		 const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
+		 struct ply_node **out)
+{
+	return node_make(g, 0, type, ino, layer, lower, nlower, has_upper, NULL, out);
+}
+
+int ply_node_new_root(struct ply_graph *g, const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
+		      struct ply_node **out)
+{
+	uint16_t layer = has_upper || !nlower ? PLY_LAYER_UPPER : lower[0].layer;
+
+	return node_make(g, PLY_ROOT_ID, S_IFDIR, 1, layer, lower, nlower, has_upper, NULL, out);
+}
+
+/* ---- references; the table lock is held ---- */
+
+static bool node_is_dead(const struct ply_node *n)
+{
+	return !n->refs && !n->nlookup && n->id != PLY_ROOT_ID;
+}
+
+/* Drops a reference; a node that dies goes onto *dead (chained by its link once it is out of the table). */
+static void node_unref_locked(struct ply_graph *g, struct ply_node *n, struct ply_hlink **dead)
+{
+	if (PLY_WARN_ON(!n->refs))
+		return;
+	n->refs--;
+	if (!node_is_dead(n))
+		return;
+	table_del(&g->ids, &n->link);
+	g->bytes -= node_size(n);
+	n->link.next = *dead;
+	*dead = &n->link;
+}
+
+static void ident_drop_locked(struct ply_graph *g, struct ply_node *n, struct ply_hlink **list)
+{
+	struct ply_hlink *l, *next;
+
+	for (l = *table_head(&g->owners, ply_hash2(n->id, 1)); l; l = next) {
+		struct ident *i = ply_container_of(l, struct ident, by_node);
+
+		next = l->next;
+		if (i->node != n)
+			continue;
+		table_del(&g->owners, &i->by_node);
+		table_del(&g->idents, &i->by_object);
+		g->bytes -= sizeof(*i);
+		i->by_node.next = *list;
+		*list = &i->by_node;
+		/* The table may have shrunk: start again. */
+		next = *table_head(&g->owners, ply_hash2(n->id, 1));
+	}
+}
+
+static void ident_free_list(struct ply_hlink *list)
+{
+	while (list) {
+		struct ident *i = ply_container_of(list, struct ident, by_node);
+
+		list = list->next;
+		free(i);
+	}
+}
+
+static void name_free(struct ply_graph *g, struct ply_name *nm)
+{
+	if (nm->embedded)
+		return;
+	g->bytes -= sizeof(*nm) + strlen(nm->name) + 1;
+	free(nm);
+}
+
+/* Takes a name out of its node's list and the table; its parent's reference goes to the caller. */
+static void name_detach(struct ply_graph *g, struct ply_name *nm)
+{
+	struct ply_name **p = &nm->node->names;
+
+	while (*p && *p != nm)
+		p = &(*p)->next;
+	if (*p)
+		*p = nm->next;
+	if (nm->parent && !nm->dead)
+		table_del(&g->names, &nm->link);
+}
+
+/*
+ * Everything that dying nodes hold: parents through their names, successors.
+ * One by one with a work list: a path may be a million directories deep.
+ * *freed gets all nodes that are to be destroyed after unlocking.
+ */
+static void graph_reap(struct ply_graph *g, struct ply_hlink *dead, struct ply_hlink **freed,
+		       struct ply_hlink **idents)
+{
+	while (dead) {
+		struct ply_node *n = ply_container_of(dead, struct ply_node, link);
+
+		dead = n->link.next;
+		if (atomic_load(&n->flags) & PLY_N_HARDLINK)
+			ident_drop_locked(g, n, idents);
+		while (n->names) {
+			struct ply_name *nm = n->names;
+			struct ply_node *parent = nm->parent;
+
+			name_detach(g, nm);
+			name_free(g, nm);
+			if (parent)
+				node_unref_locked(g, parent, &dead);
+		}
+		if ((atomic_load(&n->flags) & PLY_N_STALE) && n->successor)
+			node_unref_locked(g, n->successor, &dead);
+		n->link.next = *freed;
+		*freed = &n->link;
+	}
+}
+
+/* Unlocks, then frees what died. */
+static void graph_unlock_free(struct ply_graph *g, struct ply_hlink *dead)
+{
+	struct ply_hlink *freed = NULL, *idents = NULL;
+
+	graph_reap(g, dead, &freed, &idents);
+	pthread_mutex_unlock(&g->lock);
+	ident_free_list(idents);
+	while (freed) {
+		struct ply_node *n = ply_container_of(freed, struct ply_node, link);
+
+		freed = n->link.next;
+		node_destroy(g, n);
+	}
+}
+
+struct ply_node *ply_node_get(struct ply_graph *g, uint64_t id)
+{
+	PLY_MUTEX(lock, &g->lock);
+	struct ply_node *n = find_id(g, id);
+
+	if (n)
+		n->refs++;
+	return n;
+}
+
+struct ply_node *ply_node_ref(struct ply_graph *g, struct ply_node *n)
+{
+	PLY_MUTEX(lock, &g->lock);
+
+	n->refs++;
+	return n;
+}
+
+void ply_node_put(struct ply_graph *g, struct ply_node *n)
+{
+	struct ply_hlink *dead = NULL;
+
+	if (!n)
+		return;
+	pthread_mutex_lock(&g->lock);
+	node_unref_locked(g, n, &dead);
+	graph_unlock_free(g, dead);
+}
+
+void ply_node_lookup_inc(struct ply_graph *g, struct ply_node *n)
+{
+	PLY_MUTEX(lock, &g->lock);
+
+	n->nlookup++;
+	g->nlookup++;
+}
+
+void ply_node_forget(struct ply_graph *g, uint64_t id, uint64_t nlookup)
+{
+	struct ply_hlink *dead = NULL;
+	struct ply_node *n;
+
+	pthread_mutex_lock(&g->lock);
+	n = find_id(g, id);
+	if (n) {
+		nlookup = ply_min(nlookup, n->nlookup);
+		n->refs++;
+		n->nlookup -= nlookup;
+		g->nlookup -= nlookup;
+		node_unref_locked(g, n, &dead);
+	}
+	graph_unlock_free(g, dead);
+}
+
+/* ---- names ---- */
+
+/* Table lock held: flags are the node lock's. */
+static void node_set_flags(struct ply_graph *g, struct ply_node *n, unsigned int set, unsigned int clear)
+{
+	ply_node_lock(g, n);
+	atomic_store(&n->flags, (uint16_t)((atomic_load(&n->flags) | set) & ~clear));
+	ply_node_unlock(g, n);
+}
+
+static struct ply_name *name_alloc(const char *name)
+{
+	size_t len = strlen(name);
+	struct ply_name *nm = malloc(sizeof(*nm) + len + 1);
+
+	if (!nm)
+		return NULL;
+	memset(nm, 0, sizeof(*nm));
+	memcpy(nm->name, name, len + 1);
+	return nm;
+}
+
+/* The name goes into the list of its node, and into the table. */
+static void name_attach(struct ply_graph *g, struct ply_name *nm, struct ply_node *parent, struct ply_node *node)
+{
+	nm->node = node;
+	nm->parent = parent;
+	nm->next = node->names;
+	node->names = nm;
+	if (!nm->embedded)
+		g->bytes += sizeof(*nm) + strlen(nm->name) + 1;
+	if (parent && !nm->dead) {
+		parent->refs++;
+		table_add(&g->names, &nm->link);
+	}
+}
+
+static bool node_has_live_name(const struct ply_node *n)
+{
+	for (const struct ply_name *nm = n->names; nm; nm = nm->next)
+		if (nm->parent && !nm->dead)
+			return true;
+	return false;
+}
+
+struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, const char *name)
+{
+	PLY_MUTEX(lock, &g->lock);
+	struct ply_name *nm = find_name(g, parent, name, NULL);
+
+	if (!nm)
+		return NULL;
+	nm->node->refs++;
+	return nm->node;
+}
+
+/* Memory behind the node if there is still some and the name fits, else its own. */
+static struct ply_name *name_alloc_for(struct ply_node *node, const char *name)
+{
+	size_t size = sizeof(struct ply_name) + strlen(name) + 1;
+	struct ply_name *nm;
+
+	if (node->room < size)
+		return name_alloc(name);
+	nm = (struct ply_name *)(void *)(node + 1);
+	if (nm->embedded)		/* in use; zeroed at first */
+		return name_alloc(name);
+	memset(nm, 0, sizeof(*nm));
+	memcpy(nm->name, name, size - sizeof(*nm));
+	nm->embedded = true;
+	return nm;
+}
+
+int ply_name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
+		 struct ply_node *node, struct ply_node **have)
+{
+	PLY_MUTEX(lock, &g->lock);
+	struct ply_name *nm = find_name(g, parent, name, NULL);
+
+	if (nm) {
+		if (nm->node == node)
+			return 0;
+		nm->node->refs++;
+		*have = nm->node;
+		return -EEXIST;
+	}
+	if (strlen(name) > NODE_NAME_MAX)
+		return -ENAMETOOLONG;
+	nm = name_alloc_for(node, name);
+	if (!nm)
+		return -ENOMEM;
+	name_attach(g, nm, parent, node);
+	if (atomic_load(&node->flags) & PLY_N_UNLINKED)
+		node_set_flags(g, node, 0, PLY_N_UNLINKED);
+	return 0;
+}
+
+void ply_name_remove(struct ply_graph *g, struct ply_node *parent, const char *name,
+		     struct ply_node *node, bool keep_dead)
+{
+	struct ply_hlink *dead = NULL;
+	struct ply_name *nm;
+
+	pthread_mutex_lock(&g->lock);
+	nm = find_name(g, parent, name, node);
+	if (nm && keep_dead) {
+		table_del(&g->names, &nm->link);
+		nm->dead = true;
+	} else if (nm) {
+		name_detach(g, nm);
+		/* Memory behind a node is used once: the bytes may be in other hands after a hand-off. */
+		name_free(g, nm);
+		node_unref_locked(g, parent, &dead);
+	}
+	if (nm && !node_has_live_name(node))
+		node_set_flags(g, node, PLY_N_UNLINKED, 0);
+	graph_unlock_free(g, dead);
+}
+
+struct ply_name *ply_name_prepare(const char *name)
+{
+	return strlen(name) > NODE_NAME_MAX ? NULL : name_alloc(name);
+}
+
+/* Table lock held. Both may be in the table under one key for a moment: names are found by node too. */
+static void name_move_locked(struct ply_graph *g, struct ply_node *op, const char *on, struct ply_node *np,
+			     struct ply_name *prepared, struct ply_node *node, struct ply_hlink **dead)
+{
+	struct ply_name *old = find_name(g, op, on, node);
+
+	name_attach(g, prepared, np, node);
+	if (old) {
+		name_detach(g, old);
+		name_free(g, old);
+		node_unref_locked(g, op, dead);
+	}
+}
+
+void ply_name_move(struct ply_graph *g, struct ply_node *op, const char *on,
+		   struct ply_node *np, struct ply_name *prepared, struct ply_node *node)
+{
+	struct ply_hlink *dead = NULL;
+
+	pthread_mutex_lock(&g->lock);
+	name_move_locked(g, op, on, np, prepared, node, &dead);
+	graph_unlock_free(g, dead);
+}
+
+void ply_name_exchange(struct ply_graph *g,
+		       struct ply_node *ap, const char *an, struct ply_node *a, struct ply_name *prepared_an,
+		       struct ply_node *bp, const char *bn, struct ply_node *b, struct ply_name *prepared_bn)
+{
+	struct ply_hlink *dead = NULL;
+
+	pthread_mutex_lock(&g->lock);
+	name_move_locked(g, ap, an, bp, prepared_bn, a, &dead);
+	name_move_locked(g, bp, bn, ap, prepared_an, b, &dead);
+	graph_unlock_free(g, dead);
+}
+
+int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256])
+{
+	PLY_MUTEX(lock, &g->lock);
+
+	for (struct ply_name *nm = node->names; nm; nm = nm->next) {
+		if (!nm->parent || nm->dead)
+			continue;
+		nm->parent->refs++;
+		*parent = nm->parent;
+		strcpy(name, nm->name);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)
+{
+	struct ply_name *fresh = name_alloc(hex), *nm;
+
+	if (!fresh)
+		return -ENOMEM;
+	pthread_mutex_lock(&g->lock);
+	for (nm = n->names; nm && nm->parent; nm = nm->next)
+		;
+	if (!nm) {
+		name_attach(g, fresh, NULL, n);
+		fresh = NULL;
+	}
+	node_set_flags(g, n, PLY_N_INDEXED, 0);
+	pthread_mutex_unlock(&g->lock);
+	free(fresh);
+	return 0;
+}
+
+/* ---- identities ---- */
+
+struct ply_node *ply_ident_find(struct ply_graph *g, unsigned int fs, uint64_t ino)
+{
+	PLY_MUTEX(lock, &g->lock);
+	struct ident *i = find_ident(g, fs, ino);
+
+	if (!i)
+		return NULL;
+	i->node->refs++;
+	return i->node;
+}
+
+int ply_ident_add(struct ply_graph *g, unsigned int fs, uint64_t ino, struct ply_node *node, struct ply_node **have)
+{
+	struct ident *fresh = calloc(1, sizeof(*fresh)), *i;
+
+	if (!fresh)
+		return -ENOMEM;
+	fresh->fs = fs;
+	fresh->ino = ino;
+	fresh->node = node;
+
+	PLY_MUTEX(lock, &g->lock);
+	i = find_ident(g, fs, ino);
+	if (i) {
+		free(fresh);
+		if (i->node == node)
+			return 0;
+		i->node->refs++;
+		*have = i->node;
+		return -EEXIST;
+	}
+	table_add(&g->idents, &fresh->by_object);
+	table_add(&g->owners, &fresh->by_node);
+	g->bytes += sizeof(*fresh);
+	node_set_flags(g, node, PLY_N_HARDLINK, 0);
+	return 0;
+}
+
+void ply_ident_drop(struct ply_graph *g, struct ply_node *node)
+{
+	struct ply_hlink *list = NULL;
+
+	pthread_mutex_lock(&g->lock);
+	ident_drop_locked(g, node, &list);
+	node_set_flags(g, node, 0, PLY_N_HARDLINK);
+	pthread_mutex_unlock(&g->lock);
+	ident_free_list(list);
+}
+
+/* ---- hand-off ---- */
+
+/* Names that live in the old node's memory need their own: it may be freed before the successor. */
+static int handoff_own_names(struct ply_graph *g, struct ply_node *old)
+{
+	for (struct ply_name **p = &old->names; *p; p = &(*p)->next) {
+		struct ply_name *nm = *p, *copy;
+
+		if (!nm->embedded)
+			continue;
+		copy = name_alloc(nm->name);
+		if (!copy)
+			return -ENOMEM;
+		copy->node = nm->node;
+		copy->parent = nm->parent;
+		copy->dead = nm->dead;
+		copy->next = nm->next;
+		if (!nm->dead) {
+			table_del(&g->names, &nm->link);
+			table_add(&g->names, &copy->link);
+		}
+		g->bytes += sizeof(*copy) + strlen(copy->name) + 1;
+		*p = copy;
+	}
+	return 0;
+}
+
+/* Table lock held: everything that makes `old` this file becomes fresh's. */
+static void handoff_move(struct ply_graph *g, struct ply_node *old, struct ply_node *fresh)
+{
+	struct ply_hlink *list = NULL;
+	uint16_t flags;
+
+	fresh->names = old->names;
+	old->names = NULL;
+	for (struct ply_name *nm = fresh->names; nm; nm = nm->next)
+		nm->node = fresh;
+	ident_drop_locked(g, old, &list);
+	while (list) {
+		struct ident *i = ply_container_of(list, struct ident, by_node);
+
+		list = list->next;
+		i->node = fresh;
+		g->bytes += sizeof(*i);
+		table_add(&g->idents, &i->by_object);
+		table_add(&g->owners, &i->by_node);
+	}
+	ply_node_lock(g, old);
+	flags = atomic_load(&old->flags);
+	atomic_store(&fresh->layer, atomic_load(&old->layer));
+	atomic_store(&fresh->flags, (uint16_t)(flags & ~PLY_N_COPYUP));
+	fresh->pin_fd = old->pin_fd;
+	old->pin_fd = -1;
+	fresh->data = flags & PLY_N_METACOPY ? old->data : NULL;
+	old->successor = fresh;
+	fresh->refs++;
+	atomic_store(&old->flags, (uint16_t)((flags | PLY_N_STALE) &
+		     ~(PLY_N_METACOPY | PLY_N_HARDLINK | PLY_N_INDEXED)));
+	ply_node_unlock(g, old);
+}
+
+int ply_node_handoff(struct ply_graph *g, struct ply_node *old, struct ply_node **out)
+{
+	struct ply_node *fresh;
+	int r;
+
+	if (atomic_load(&old->flags) & PLY_N_STALE) {
+		*out = ply_node_current(g, old);
+		return 0;
+	}
+	if (PLY_WARN_ON(S_ISDIR(old->type)))
+		return -EIO;
+	r = ply_node_new(g, old->type, old->ino, atomic_load(&old->layer), NULL, 0, false, &fresh);
+	if (r)
+		return r;
+	pthread_mutex_lock(&g->lock);
+	r = handoff_own_names(g, old);
+	if (!r)
+		handoff_move(g, old, fresh);
+	pthread_mutex_unlock(&g->lock);
+	if (r) {
+		ply_node_put(g, fresh);
+		return r;
+	}
+	*out = fresh;
+	return 0;
+}
+
+struct ply_node *ply_node_current(struct ply_graph *g, struct ply_node *n)
+{
+	PLY_MUTEX(lock, &g->lock);
+
+	while ((atomic_load(&n->flags) & PLY_N_STALE) && n->successor)
+		n = n->successor;
+	n->refs++;
+	return n;
+}
+
+/* ---- locks ---- */
+
+static unsigned int node_stripe(const struct ply_node *n)
+{
+	return (unsigned int)(n->id % GRAPH_STRIPES);
+}
+
+void ply_node_lock(struct ply_graph *g, struct ply_node *n)
+{
+	pthread_mutex_lock(&g->stripe[node_stripe(n)].lock);
+}
+
+void ply_node_unlock(struct ply_graph *g, struct ply_node *n)
+{
+	pthread_mutex_unlock(&g->stripe[node_stripe(n)].lock);
+}
+
+int ply_node_copyup_lock(struct ply_graph *g, struct ply_node *n)
+{
+	unsigned int s = node_stripe(n);
+
+	ply_node_lock(g, n);
+	while (atomic_load(&n->flags) & PLY_N_COPYUP)
+		pthread_cond_wait(&g->stripe[s].copyup, &g->stripe[s].lock);
+	atomic_store(&n->flags, (uint16_t)(atomic_load(&n->flags) | PLY_N_COPYUP));
+	ply_node_unlock(g, n);
+	return 0;
+}
+
+void ply_node_copyup_unlock(struct ply_graph *g, struct ply_node *n)
+{
+	ply_node_lock(g, n);
+	atomic_store(&n->flags, (uint16_t)(atomic_load(&n->flags) & ~PLY_N_COPYUP));
+	pthread_cond_broadcast(&g->stripe[node_stripe(n)].copyup);
+	ply_node_unlock(g, n);
+}
+
+void ply_graph_stats(struct ply_graph *g, struct ply_graph_stats *out)
+{
+	struct ply_graph_stats s = { 0 };
+
+	pthread_mutex_lock(&g->lock);
+	s.nodes = g->ids.n;
+	s.names = g->names.n;
+	s.identities = g->idents.n;
+	s.lookups = g->nlookup;
+	s.bytes = g->bytes + sizeof(void *) * (g->ids.mask + g->names.mask + g->idents.mask + g->owners.mask + 4);
+	pthread_mutex_unlock(&g->lock);
+	pthread_mutex_lock(&g->fds_lock);
+	s.dirfds = g->nfds;
+	pthread_mutex_unlock(&g->fds_lock);
+	*out = s;
+}
