@@ -3,11 +3,18 @@
 #ifndef PLY_ATTR_H
 #define PLY_ATTR_H
 
-#include "fs.h"
+#include "attr_store.h"
 #include "handle.h"
 
-/* Raw stat of the metadata object -> what users see: st_ino, nlink (1 for merged directories, union count for indexed files, 0 unlinked), owner mapped, size/blocks of metacopy data. */
+/*
+ * Raw stat of the metadata object (override_stat applied, owner as on disk) -> what users see: st_ino,
+ * nlink (1 for merged directories, union count for indexed files, 0 unlinked), owner mapped, blocks of
+ * metacopy data. Takes tree for reading where the layers must be asked (indexed files, metacopy): the
+ * caller holds neither tree nor anything below it.
+ */
 int ply_attr_show(struct ply_fs *fs, struct ply_node *n, struct stat *st);
+/* Same for callers that hold tree (any way). */
+int ply_attr_show_locked(struct ply_fs *fs, struct ply_node *n, struct stat *st);
 /* Current attributes as users see them. h may be NULL (fstat through a handle works for unlinked files). */
 int ply_attr_get(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, struct stat *st);
 
@@ -24,14 +31,5 @@ enum {
  */
 int ply_attr_set(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h,
 		 const struct ply_cred *cred, unsigned int what, struct stat *st);
-/*
- * Owner, mode (and type through override_stat) for an object that was just made in upper or work:
- * what mkdir/mknod/create/symlink/copy-up call. uid/gid as presented; mode with S_IFMT. Where the filesystem
- * already gave it the right owner this is no syscall.
- */
-int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
-		  uid_t uid, gid_t gid, mode_t mode, dev_t rdev);
-/* For copy-up: owner as on disk (already mapped), from a lower stat with override applied. */
-int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower);
 
 #endif

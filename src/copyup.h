@@ -20,9 +20,14 @@ enum ply_copyup_what {
  * indexed (fs->work.index). Sets overlay.origin, overlay.impure on the parent, redirect for metacopy where needed.
  */
 int ply_copyup(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what);
+/*
+ * The same for a request that must be served also on a stale node: goes to the node that is
+ * current. *out has a reference to it.
+ */
+int ply_copyup_current(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what, struct ply_node **out);
 /* The directory (and its ancestors) is in upper. Same locking. */
 int ply_copyup_dir(struct ply_fs *fs, struct ply_node *dir);
-/* Marks an upper directory overlay.impure=y once. dir has an upper. Any locks. */
+/* Marks an upper directory overlay.impure=y once. dir has an upper. The caller holds tree (any way). */
 int ply_copyup_mark_impure(struct ply_fs *fs, struct ply_node *dir);
 
 #endif

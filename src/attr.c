@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "attr.h"
+#include "copyup.h"
+#include "log.h"
+#include "origin.h"
+
+#include <errno.h>
+
+#define ATTR_PERM 07777
+
+/* ---- showing ---- */
+
+/*
+ * Link count of the lower inode that an indexed file was copied from: needed
+ * only where a kernel left overlay.nlink relative to it. 0: not known.
+ */
+static unsigned int attr_lower_nlink(struct ply_fs *fs, struct ply_node *n)
+{
+	struct ply_node *parent;
+	unsigned int i, nlink = 0;
+	char name[256];
+
+	if (ply_name_any(fs->graph, n, &parent, name))
+		return 0;
+	for (i = 0; i < parent->dir->nlower && !nlink; i++) {
+		struct ply_ldir *ld = &parent->dir->lower[i];
+		struct ply_dirfd *d;
+		struct stat st;
+
+		if (ply_dirfd_get(fs->graph, parent, ld, &d))
+			continue;
+		if (!ply_sys_stat(PLY_AT(d->fd, name), &st) && !S_ISDIR(st.st_mode) && !S_ISCHR(st.st_mode))
+			nlink = (unsigned int)st.st_nlink;
+		ply_dirfd_put(fs->graph, d);
+	}
+	ply_node_put(fs->graph, parent);
+	return nlink;
+}
+
+/* The union's count of an inode in the index. Caller holds tree. */
+static int attr_show_indexed(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	unsigned int nlink;
+	int r;
+
+	r = ply_node_locate(fs->graph, n, &loc);
+	if (!r)
+		r = ply_index_nlink(fs, loc.at, st, attr_lower_nlink(fs, n), &nlink);
+	if (r == -ENODATA)
+		return 0;
+	if (!r)
+		st->st_nlink = nlink;
+	return r;
+}
+
+/* A metacopy file occupies what its data occupy. Caller holds tree. */
+static int attr_show_metacopy(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	struct stat data;
+	int r;
+
+	r = ply_node_locate_data(fs->graph, n, &loc);
+	if (!r)
+		r = ply_sys_stat(loc.at, &data);
+	if (!r)
+		st->st_blocks = data.st_blocks;
+	return r;
+}
+
+static unsigned int attr_dir_nlink(const struct ply_fs *fs, struct ply_node *n, const struct stat *st)
+{
+	struct ply_dir *d = n->dir;
+
+	if (atomic_load(&d->removed))
+		return 0;
+	/* Counting subdirectories of a merged one would mean listing it: 1 says "not counted". */
+	if (fs->opt->static_nlink || d->nlower + (ply_dir_upper(n) ? 1u : 0u) > 1)
+		return 1;
+	return (unsigned int)st->st_nlink;
+}
+
+int ply_attr_show_locked(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	unsigned int flags = atomic_load(&n->flags);
+	struct stat out = *st;
+	int r = 0;
+
+	out.st_ino = n->ino;
+	out.st_dev = fs->dev;
+	out.st_uid = ply_idmap_show(&fs->opt->uids, st->st_uid);
+	out.st_gid = ply_idmap_show(&fs->opt->gids, st->st_gid);
+	if (n->type == S_IFDIR) {
+		out.st_nlink = attr_dir_nlink(fs, n, st);
+	} else {
+		if (flags & PLY_N_UNLINKED)
+			out.st_nlink = 0;
+		else if (flags & PLY_N_INDEXED)
+			r = attr_show_indexed(fs, n, &out);
+		if (!r && (flags & PLY_N_METACOPY))
+			r = attr_show_metacopy(fs, n, &out);
+	}
+	if (!r)
+		*st = out;
+	return r;
+}
+
+int ply_attr_show(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	if (!(atomic_load(&n->flags) & (PLY_N_INDEXED | PLY_N_METACOPY)))
+		return ply_attr_show_locked(fs, n, st);
+
+	PLY_RDLOCK(tree, &fs->tree);
+	return ply_attr_show_locked(fs, n, st);
+}
+
+/* Raw stat of where the node's metadata are now. Caller holds tree. */
+static int attr_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	int r = ply_node_locate(fs->graph, n, &loc);
+
+	return r ? r : ply_layer_stat(loc.layer, loc.at, st);
+}
+
+int ply_attr_get(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h, struct stat *st)
+{
+	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
+	struct ply_node *n = cur.n;
+	const struct ply_layer *layer;
+	struct stat now;
+	int fd, r;
+
+	PLY_RDLOCK(tree, &fs->tree);
+	r = attr_stat(fs, n, &now);
+	/* Its layer lost the way to it, but somebody still has it open. */
+	if ((r == -ENOENT || r == -ESTALE) && h && !(atomic_load(&n->flags) & PLY_N_METACOPY)) {
+		pthread_mutex_lock(&h->lock);
+		fd = h->fd;		/* not closed before the handle is freed */
+		layer = &fs->layers.layer[h->layer];
+		pthread_mutex_unlock(&h->lock);
+		r = ply_layer_stat(layer, PLY_FD(fd), &now);
+	}
+	if (!r)
+		r = ply_attr_show_locked(fs, n, &now);
+	if (!r)
+		*st = now;
+	return r;
+}
+
+/* ---- setattr ---- */
+
+struct attr_change {
+	struct ply_fs *fs;
+	struct ply_node *n;		/* current */
+	struct ply_handle *h;
+	unsigned int what;
+	uid_t uid;			/* on disk; -1: stays */
+	gid_t gid;
+	mode_t mode;
+	off_t size;
+	struct timespec ts[2];
+};
+
+static void attr_change_times(struct attr_change *c, const struct stat *st)
+{
+	c->ts[0] = st->st_atim;
+	c->ts[1] = st->st_mtim;
+	if (c->what & PLY_SET_ATIME_NOW)
+		c->ts[0] = (struct timespec){ .tv_nsec = UTIME_NOW };
+	else if (!(c->what & PLY_SET_ATIME))
+		c->ts[0] = (struct timespec){ .tv_nsec = UTIME_OMIT };
+	if (c->what & PLY_SET_MTIME_NOW)
+		c->ts[1] = (struct timespec){ .tv_nsec = UTIME_NOW };
+	else if (!(c->what & PLY_SET_MTIME))
+		c->ts[1] = (struct timespec){ .tv_nsec = UTIME_OMIT };
+}
+
+/* Everything that can be refused before anything changes. */
+static int attr_change_check(struct attr_change *c, const struct stat *st)
+{
+	int r = 0;
+
+	if (!ply_fs_writable(c->fs))
+		return -EROFS;
+	if ((c->what & PLY_SET_MODE) && S_ISLNK(c->n->type))
+		return -EOPNOTSUPP;
+	if ((c->what & PLY_SET_SIZE) && !S_ISREG(c->n->type))
+		return S_ISDIR(c->n->type) ? -EISDIR : -EINVAL;
+	c->uid = (uid_t)-1;
+	c->gid = (gid_t)-1;
+	if (c->what & PLY_SET_UID)
+		r = ply_attr_store_id(&c->fs->opt->uids, st->st_uid, &c->uid);
+	if (!r && (c->what & PLY_SET_GID))
+		r = ply_attr_store_id(&c->fs->opt->gids, st->st_gid, &c->gid);
+	if (r)
+		return r;
+	c->mode = st->st_mode & ATTR_PERM;
+	c->size = st->st_size;
+	attr_change_times(c, st);
+	return 0;
+}
+
+/* fd that may be truncated: the handle's, or one that *own has to close. */
+static int attr_size_fd(struct attr_change *c, struct ply_at at, int *own)
+{
+	int fd;
+
+	if (c->h && c->h->writable && c->h->layer == PLY_LAYER_UPPER) {
+		pthread_mutex_lock(&c->h->lock);
+		fd = c->h->fd;
+		pthread_mutex_unlock(&c->h->lock);
+		return fd;
+	}
+	fd = ply_sys_open(at, O_WRONLY | O_NONBLOCK, 0);
+	if (fd >= 0)
+		*own = fd;
+	return fd;
+}
+
+static int attr_apply_size(struct attr_change *c, struct ply_at at)
+{
+	ply_autofd own = -1;
+	int fd = attr_size_fd(c, at, &own), r;
+
+	if (fd < 0)
+		return fd;
+	if (!(c->what & PLY_SET_KILL_PRIV))
+		return ply_sys_ftruncate(fd, c->size);
+	ply_creds_fsetid(false);
+	r = ply_sys_ftruncate(fd, c->size);
+	ply_creds_fsetid(true);
+	return r;
+}
+
+/* suid always goes; sgid where it means a group's execution and not mandatory locking. */
+static mode_t attr_killed(mode_t mode)
+{
+	mode &= ~(mode_t)S_ISUID;
+	return mode & S_IXGRP ? mode & ~(mode_t)S_ISGID : mode;
+}
+
+/* Owner and mode that are kept in override_stat. The caller holds the copy-up lock: nobody else writes it now. */
+static int attr_apply_override(struct attr_change *c, struct ply_at at, bool touch)
+{
+	struct stat st;
+	mode_t perm;
+	int r;
+
+	r = ply_layer_stat(c->fs->layers.upper, at, &st);
+	if (r)
+		return r;
+	perm = st.st_mode & ATTR_PERM;
+	if (!S_ISDIR(c->n->type) && (touch || (c->what & (PLY_SET_UID | PLY_SET_GID | PLY_SET_KILL_PRIV))))
+		perm = attr_killed(perm);
+	if (c->what & PLY_SET_MODE)
+		perm = c->mode;
+	if (c->what & PLY_SET_UID)
+		st.st_uid = c->uid;
+	if (c->what & PLY_SET_GID)
+		st.st_gid = c->gid;
+	r = ply_attr_write_override(c->fs, at, st.st_uid, st.st_gid, c->n->type | perm, st.st_rdev);
+	if (!r && (c->what & PLY_SET_MODE))
+		r = ply_sys_chmod(at, ply_attr_override_backing(c->mode));
+	return r;
+}
+
+static int attr_apply(struct attr_change *c, struct ply_at at)
+{
+	const unsigned int times = PLY_SET_ATIME | PLY_SET_MTIME | PLY_SET_ATIME_NOW | PLY_SET_MTIME_NOW;
+	/* chown(-1, -1) arrives as nothing at all, and drops suid, sgid and capabilities all the same. */
+	bool touch = !(c->what & ~(unsigned int)PLY_SET_KILL_PRIV);
+	int r = 0;
+
+	if (c->what & PLY_SET_SIZE)
+		r = attr_apply_size(c, at);
+	if (!r && ply_attr_has_override(c->fs)) {
+		if (touch || (c->what & (PLY_SET_UID | PLY_SET_GID | PLY_SET_MODE | PLY_SET_KILL_PRIV)))
+			r = attr_apply_override(c, at, touch);
+	} else if (!r) {
+		if (touch || (c->what & (PLY_SET_UID | PLY_SET_GID)))
+			r = ply_sys_chown(at, c->uid, c->gid);
+		if (!r && (c->what & PLY_SET_MODE))
+			r = ply_sys_chmod(at, c->mode);
+	}
+	if (!r && (c->what & times))
+		r = ply_sys_utimens(at, c->ts);
+	return r;
+}
+
+/* Under tree: changes the upper object and says what became of it. */
+static int attr_change_upper(struct attr_change *c, struct stat *st)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	int r;
+
+	PLY_RDLOCK(tree, &c->fs->tree);
+	r = ply_node_locate(c->fs->graph, c->n, &loc);
+	if (r)
+		return r;
+	/* A name that leads to lower must not be touched, whatever went wrong before. */
+	if (PLY_WARN_ON(!loc.layer->is_upper))
+		return -EIO;
+	r = attr_apply(c, loc.at);
+	if (!r)
+		r = ply_layer_stat(loc.layer, loc.at, st);
+	if (!r)
+		r = ply_attr_show_locked(c->fs, c->n, st);
+	return r;
+}
+
+static enum ply_copyup_what attr_copyup_kind(const struct attr_change *c)
+{
+	if (!(c->what & PLY_SET_SIZE))
+		return PLY_COPYUP_META;
+	return c->size ? PLY_COPYUP_DATA : PLY_COPYUP_TRUNC;
+}
+
+int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
+		 const struct ply_cred *cred, unsigned int what, struct stat *st)
+{
+	struct attr_change c = { .fs = fs, .n = node, .h = h, .what = what };
+	struct ply_node *cur;
+	struct stat now;
+	int r;
+
+	(void)cred;			/* default_permissions: the kernel has checked who may */
+	r = attr_change_check(&c, st);
+	if (r)
+		return r;
+	if (what == PLY_SET_CTIME)	/* the layers keep it themselves */
+		return ply_attr_get(fs, node, h, st);
+	r = ply_copyup_current(fs, node, attr_copyup_kind(&c), &cur);
+	if (r)
+		return r;
+
+	ply_autonode(ref, fs, cur);
+
+	c.n = ref.n;
+	if (ply_attr_has_override(fs)) {
+		/* Read, modify, write: one at a time. */
+		r = ply_node_copyup_lock(fs->graph, c.n);
+		if (r)
+			return r;
+		r = attr_change_upper(&c, &now);
+		ply_node_copyup_unlock(fs->graph, c.n);
+	} else {
+		r = attr_change_upper(&c, &now);
+	}
+	if (!r)
+		*st = now;
+	return r;
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "attr_store.h"
+
+#include <errno.h>
+#include <sys/sysmacros.h>
+
+/* With override_stat everybody on disk may read and search; what counts is in the attribute. */
+#define ATTR_OVERRIDE_MODE 0755
+#define ATTR_PERM 07777
+
+bool ply_attr_has_override(const struct ply_fs *fs)
+{
+	const struct ply_layer *up = fs->layers.upper;
+
+	return up && up->override != PLY_XPERM_NONE && up->override_name;
+}
+
+int ply_attr_store_id(const struct ply_idmap *map, uint32_t shown, uint32_t *disk)
+{
+	uint32_t id = ply_idmap_store(map, shown);
+
+	if (id == PLY_ID_INVALID)
+		return -EOVERFLOW;
+	*disk = id;
+	return 0;
+}
+
+int ply_attr_write_override(struct ply_fs *fs, struct ply_at at, uid_t uid, gid_t gid, mode_t mode, dev_t rdev)
+{
+	struct ply_override o = {
+		.uid = uid,
+		.gid = gid,
+		.mode = mode,
+		.has_type = true,
+		.major = major(rdev),
+		.minor = minor(rdev),
+	};
+	char val[PLY_OVERRIDE_MAX];
+	size_t len = ply_format_override_build(&o, val);
+	int r = ply_sys_setxattr(at, fs->layers.upper->override_name, val, len, 0);
+
+	if ((r == -EPERM || r == -EOPNOTSUPP) && !S_ISREG(mode) && !S_ISDIR(mode))
+		return 0;
+	return r;
+}
+
+mode_t ply_attr_override_backing(mode_t mode)
+{
+	return (mode & 0777) | ATTR_OVERRIDE_MODE;
+}
+
+int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
+		  uid_t uid, gid_t gid, mode_t mode, dev_t rdev)
+{
+	bool chowned = false;
+	mode_t want = mode & ATTR_PERM;
+	uid_t duid;
+	gid_t dgid;
+	int r;
+
+	r = ply_attr_store_id(&fs->opt->uids, uid, &duid);
+	if (!r)
+		r = ply_attr_store_id(&fs->opt->gids, gid, &dgid);
+	if (r)
+		return r;
+	if (ply_attr_has_override(fs)) {
+		r = ply_attr_write_override(fs, at, duid, dgid, mode, rdev);
+		if (r)
+			return r;
+		want = ply_attr_override_backing(mode);
+	} else if (have->st_uid != duid || have->st_gid != dgid) {
+		r = ply_sys_chown(at, duid, dgid);
+		if (r)
+			return r;
+		chowned = true;
+	}
+	if (S_ISLNK(mode))
+		return 0;
+	/* A change of owner takes suid and sgid away. */
+	if (want == (have->st_mode & ATTR_PERM) && !(chowned && (want & (S_ISUID | S_ISGID))))
+		return 0;
+	return ply_sys_chmod(at, want);
+}
+
+int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower)
+{
+	const struct ply_idmap *u = &fs->opt->uids, *g = &fs->opt->gids;
+	/* Squashed: there is one owner on disk, perhaps the only one that we may give. */
+	uid_t uid = u->squash ? u->squash_to : lower->st_uid;
+	gid_t gid = g->squash ? g->squash_to : lower->st_gid;
+	mode_t want = lower->st_mode & ATTR_PERM;
+	int r;
+
+	if (ply_attr_has_override(fs)) {
+		r = ply_attr_write_override(fs, at, uid, gid, lower->st_mode, lower->st_rdev);
+		want = ply_attr_override_backing(lower->st_mode);
+	} else {
+		r = ply_sys_chown(at, uid, gid);
+	}
+	if (r || S_ISLNK(lower->st_mode))
+		return r;
+	return ply_sys_chmod(at, want);
+}

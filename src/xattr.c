@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "xattr.h"
+#include "acl.h"
+#include "attr.h"
+#include "copyup.h"
+#include "log.h"
+
+#include <errno.h>
+#include <sys/xattr.h>
+
+#define XATTR_CAPS "security.capability"
+#define XATTR_MAX 65536			/* XATTR_SIZE_MAX, XATTR_LIST_MAX */
+
+static bool xattr_is_acl(const char *name)
+{
+	return !strcmp(name, PLY_ACL_ACCESS) || !strcmp(name, PLY_ACL_DEFAULT);
+}
+
+/* Does this mount have such attributes at all? */
+static bool xattr_is_off(const struct ply_fs *fs, const char *name)
+{
+	return fs->opt->noxattrs || (fs->opt->noacl && xattr_is_acl(name));
+}
+
+/* ---- ids inside of values ---- */
+
+static int64_t xattr_show_id(void *arg, uint32_t id, int is_gid)
+{
+	const struct ply_options *o = arg;
+
+	return ply_idmap_show(is_gid ? &o->gids : &o->uids, id);
+}
+
+static int64_t xattr_store_id(void *arg, uint32_t id, int is_gid)
+{
+	const struct ply_options *o = arg;
+	uint32_t disk = ply_idmap_store(is_gid ? &o->gids : &o->uids, id);
+
+	return disk == PLY_ID_INVALID ? -1 : (int64_t)disk;
+}
+
+/* Owners named in a value, from disk to users or back, in place. */
+static int xattr_map_value(struct ply_fs *fs, const char *name, void *val, size_t len, bool store)
+{
+	union {
+		const struct ply_options *o;
+		void *arg;
+	} u = { .o = fs->opt };
+	uint32_t root;
+
+	if (!fs->map_ids || !len)
+		return 0;
+	if (xattr_is_acl(name))
+		return ply_acl_map(val, len, store ? xattr_store_id : xattr_show_id, u.arg);
+	if (strcmp(name, XATTR_CAPS) != 0 || ply_format_cap_rootid(val, len, &root))
+		return 0;
+	root = store ? ply_idmap_store(&fs->opt->uids, root) : ply_idmap_show(&fs->opt->uids, root);
+	if (root == PLY_ID_INVALID)
+		return -EOVERFLOW;
+	return ply_format_cap_set_rootid(val, len, root);
+}
+
+/* ---- reading ---- */
+
+/* Caller holds tree. */
+static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *name, void *val, size_t size)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	char disk[256];
+	int r;
+
+	r = ply_node_locate(fs->graph, n, &loc);
+	if (r)
+		return r;
+	r = ply_xattr_to_disk(loc.layer, name, disk);
+	if (r)
+		return r == -EOPNOTSUPP ? -ENODATA : r;
+	return ply_sys_getxattr(loc.at, disk, val, size);
+}
+
+ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name, void *val, size_t size)
+{
+	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
+	ssize_t len;
+	int r;
+
+	if (xattr_is_off(fs, name))
+		return -EOPNOTSUPP;
+
+	PLY_RDLOCK(tree, &fs->tree);
+	len = xattr_get_at(fs, cur.n, name, val, size);
+	if (len <= 0 || !size)
+		return len;
+	r = xattr_map_value(fs, name, val, (size_t)len, false);
+	return r ? r : len;
+}
+
+/* Translates a list of the layer in place: never longer than it was, since only prefixes are taken away. */
+static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, char *list, size_t len)
+{
+	char *in = list, *out = list, *end = list + len;
+	char user[256];
+
+	while (in < end) {
+		size_t n = strlen(in) + 1;
+
+		if (!ply_xattr_to_user(l, in, user) && !xattr_is_off(fs, user)) {
+			size_t m = strlen(user) + 1;
+
+			memcpy(out, user, m);
+			out += m;
+		}
+		in += n;
+	}
+	return (size_t)(out - list);
+}
+
+ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, char *list, size_t size)
+{
+	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
+	ply_autofree char *raw = NULL;
+	ply_autoloc loc = PLY_LOC_INIT;
+	ssize_t len;
+	int r;
+
+	if (fs->opt->noxattrs)
+		return -EOPNOTSUPP;
+
+	PLY_RDLOCK(tree, &fs->tree);
+	r = ply_node_locate(fs->graph, cur.n, &loc);
+	if (r)
+		return r;
+	len = ply_sys_listxattr_alloc(loc.at, &raw);
+	if (len <= 0)
+		return len;
+	len = (ssize_t)xattr_filter_list(fs, loc.layer, raw, (size_t)len);
+	if (!size)
+		return len;
+	if ((size_t)len > size)
+		return -ERANGE;
+	memcpy(list, raw, (size_t)len);
+	return len;
+}
+
+/* ---- writing ---- */
+
+struct xattr_change {
+	struct ply_fs *fs;
+	struct ply_node *n;		/* current, in upper */
+	const char *name;		/* as users say it */
+	const void *val;		/* NULL: remove; ids as on disk */
+	size_t size;
+	int flags;
+	bool kill_sgid;
+};
+
+/*
+ * The filesystem gave the inode the mode that the ACL implies. What is left to do: sgid
+ * for a caller outside the group, and the mode that users see where override_stat keeps it.
+ */
+static int xattr_follow_acl(struct xattr_change *c, struct ply_at at)
+{
+	mode_t mode;
+	struct stat st;
+	int r = ply_layer_stat(c->fs->layers.upper, at, &st);
+
+	if (r)
+		return r;
+	mode = st.st_mode;
+	if (ply_attr_has_override(c->fs) && c->val) {
+		r = ply_acl_equiv_mode(c->val, c->size, &mode);
+		if (r < 0)
+			return r;
+	}
+	if (c->kill_sgid)
+		mode &= ~(mode_t)S_ISGID;
+	if (mode == st.st_mode)
+		return 0;
+	if (ply_attr_has_override(c->fs))
+		return ply_attr_write_override(c->fs, at, st.st_uid, st.st_gid, c->n->type | (mode & 07777),
+					       st.st_rdev);
+	return ply_sys_chmod(at, mode & 07777);
+}
+
+static int xattr_apply(struct xattr_change *c)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	char disk[256];
+	int r;
+
+	PLY_RDLOCK(tree, &c->fs->tree);
+	r = ply_node_locate(c->fs->graph, c->n, &loc);
+	if (r)
+		return r;
+	if (PLY_WARN_ON(!loc.layer->is_upper))
+		return -EIO;
+	r = ply_xattr_to_disk(loc.layer, c->name, disk);
+	if (r)
+		return r;
+	if (c->val)
+		r = ply_sys_setxattr(loc.at, disk, c->val, c->size, c->flags);
+	else
+		r = ply_sys_removexattr(loc.at, disk);
+	if (!r && c->val && !strcmp(c->name, PLY_ACL_ACCESS) &&
+	    (c->kill_sgid || ply_attr_has_override(c->fs)))
+		r = xattr_follow_acl(c, loc.at);
+	return r;
+}
+
+/* What will be refused is refused before a copy is made for it. */
+static int xattr_check(struct xattr_change *c, struct ply_node *n)
+{
+	ssize_t have;
+	char disk[256];
+	int r;
+
+	if (!ply_fs_writable(c->fs))
+		return -EROFS;
+	if (xattr_is_off(c->fs, c->name))
+		return -EOPNOTSUPP;
+	if (c->size > XATTR_MAX)
+		return -E2BIG;
+	r = ply_xattr_to_disk(c->fs->layers.upper, c->name, disk);
+	if (r)
+		return r;
+	if (c->val && !(c->flags & (XATTR_CREATE | XATTR_REPLACE)))
+		return 0;
+
+	PLY_RDLOCK(tree, &c->fs->tree);
+	have = xattr_get_at(c->fs, n, c->name, NULL, 0);
+	if (c->val && (c->flags & XATTR_CREATE))
+		return have >= 0 ? -EEXIST : have == -ENODATA ? 0 : (int)have;
+	return have < 0 ? (int)have : 0;
+}
+
+static int xattr_change(struct xattr_change *c, struct ply_node *node)
+{
+	struct ply_node *cur;
+	int r;
+
+	ply_autonode(first, c->fs, ply_node_current(c->fs->graph, node));
+	r = xattr_check(c, first.n);
+	if (!r)
+		r = ply_copyup_current(c->fs, first.n, PLY_COPYUP_META, &cur);
+	if (r)
+		return r;
+
+	ply_autonode(ref, c->fs, cur);
+	c->n = ref.n;
+	/* An ACL changes the mode in override_stat: read, modify, write, one at a time. */
+	if (!xattr_is_acl(c->name) || !ply_attr_has_override(c->fs))
+		return xattr_apply(c);
+	r = ply_node_copyup_lock(c->fs->graph, c->n);
+	if (r)
+		return r;
+	r = xattr_apply(c);
+	ply_node_copyup_unlock(c->fs->graph, c->n);
+	return r;
+}
+
+int ply_xattr_set(struct ply_fs *fs, struct ply_node *n, const char *name, const void *val, size_t size,
+		  int flags, bool kill_sgid)
+{
+	struct xattr_change c = {
+		.fs = fs, .name = name, .val = val ? val : "", .size = size, .flags = flags, .kill_sgid = kill_sgid,
+	};
+	ply_autofree void *copy = NULL;
+	int r;
+
+	if (fs->map_ids && size && size <= XATTR_MAX) {
+		copy = malloc(size);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, val, size);
+		r = xattr_map_value(fs, name, copy, size, true);
+		if (r)
+			return r;
+		c.val = copy;
+	}
+	return xattr_change(&c, n);
+}
+
+int ply_xattr_remove(struct ply_fs *fs, struct ply_node *n, const char *name)
+{
+	struct xattr_change c = { .fs = fs, .name = name };
+
+	return xattr_change(&c, n);
+}
