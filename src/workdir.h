@@ -21,18 +21,27 @@ struct ply_workdir {
 	atomic_ulong counter;		/* temp names */
 	pthread_mutex_t whiteout_lock;	/* leaf: the shared whiteout's link count and name */
 	bool have_whiteout;
-	unsigned int whiteout_links;
+	/*
+	 * How a whiteout is written: the kernel's char 0/0, else the kernel's xattr form, else AUFS's
+	 * .wh.NAME (at once where FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT is in the environment).
+	 */
+	enum ply_whiteout_form { PLY_WH_CHARDEV, PLY_WH_XATTR, PLY_WH_AUFS } whiteout_form;
+	bool dirty;			/* opened: close() cleans up */
 };
 
 /*
- * Locks upper and work (flock; busy: -EBUSY with a line that says who to ask), makes
+ * Locks upper and work (flock; busy: -EBUSY with a line that says who to ask, after waiting a
+ * few seconds for a daemon whose mount has just ended), makes
  * work/work and work/index, empties work/work (left by a crash) without following symlinks, probes ls->can.* by
  * doing it, sets the volatile marker (refuses a marker left behind as the kernel does), verifies
- * index entries (drops those of upper inodes that are gone: nlink 1). err: a line for people.
+ * index entries (drops those whose union inode is gone: no name but the index, and overlay.nlink says
+ * that no lower name is left). Where trusted.* cannot be set on upper, ls->xns and upper->xns become
+ * PLY_XNS_USER. With xattr_permissions= the upper's root gets its override_stat. err: a line for people.
  */
 int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt,
 		     char *err, size_t errlen);
-void ply_workdir_close(struct ply_workdir *w);		/* removes temporaries; volatile marker stays */
+/* Removes temporaries; the volatile marker stays. Harmless on a zeroed or failed one. */
+void ply_workdir_close(struct ply_workdir *w);
 /* A fresh name in w->fd. */
 void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX]);
 /* Removes a temporary of any type, directories with all they hold (no symlink followed). Best effort. */

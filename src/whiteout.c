@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "whiteout.h"
+
+#include "lock.h"
+#include "log.h"
+#include <errno.h>
+
+/* The one inode that all whiteouts of a mount are links to, as the kernel's overlayfs does it. */
+#define SHARED "#whiteout"
+
+#define AUFS_NAME_MAX (sizeof(PLY_AUFS_PREFIX) + 255)
+
+/* ".wh.NAME", or -ENAMETOOLONG: such a name cannot exist. */
+static int aufs_name(const char *name, char out[AUFS_NAME_MAX])
+{
+	if (strlen(name) + strlen(PLY_AUFS_PREFIX) > 255)
+		return -ENAMETOOLONG;
+	snprintf(out, AUFS_NAME_MAX, PLY_AUFS_PREFIX "%s", name);
+	return 0;
+}
+
+int ply_whiteout_check(const struct ply_layer *l, int dirfd, bool dir_has_xattr_whiteouts, const char *name,
+		       const struct stat *st)
+{
+	char wh[AUFS_NAME_MAX];
+	struct stat tmp;
+	int r;
+
+	if (st) {
+		ply_autofree char *val = NULL;
+		ssize_t n;
+
+		if (ply_layer_is_whiteout_stat(st))
+			return 1;
+		/* Beside a .wh. of its own layer a name is there: that hides lower ones only. */
+		if (!dir_has_xattr_whiteouts || !S_ISREG(st->st_mode) || st->st_size)
+			return 0;
+		n = ply_layer_getattr(l, PLY_AT(dirfd, name), OVL_WHITEOUT_ATTR, &val);
+		return n >= 0 ? 1 : n == -ENODATA ? 0 : (int)n;
+	}
+	if (!l->aufs || aufs_name(name, wh))
+		return 0;
+	r = ply_sys_stat(PLY_AT(dirfd, wh), &tmp);
+	return r == -ENOENT ? 0 : r ? r : 1;
+}
+
+/* --- the shared inode --- */
+
+static int shared_make(struct ply_workdir *w)
+{
+	struct ply_at at = PLY_AT(w->fd, SHARED);
+	int r = ply_sys_unlink(at);
+
+	if (r && r != -ENOENT)
+		return r;
+	if (w->whiteout_form == PLY_WH_CHARDEV) {
+		r = ply_sys_mknod(at, S_IFCHR, 0);
+	} else {
+		/* ovl_whiteout of the kernel: a regular file of no size with the attribute. */
+		r = ply_sys_mknod(at, S_IFREG, 0);
+		if (!r)
+			r = ply_sys_setxattr(at, ply_format_attr(w->ls->xns, OVL_WHITEOUT_ATTR), "y", 1, 0);
+		if (r)
+			(void)ply_sys_unlink(at);
+	}
+	w->have_whiteout = !r;
+	return r;
+}
+
+/* Links the shared inode to `to`, which must not exist. */
+static int shared_link(struct ply_workdir *w, struct ply_at to)
+{
+	int r;
+
+	PLY_MUTEX(guard, &w->whiteout_lock);
+	for (int i = 0; i < 2; i++) {
+		if (!w->have_whiteout) {
+			r = shared_make(w);
+			if (r)
+				return r;
+		}
+		r = ply_sys_link(PLY_AT(w->fd, SHARED), to);
+		if (r != -EMLINK && r != -ENOENT)
+			break;
+		/* As many links as it takes; or somebody cleaned up behind us. */
+		w->have_whiteout = false;
+	}
+	return r;
+}
+
+/* A whiteout at `to`, which must not exist; by link, or where the filesystem has no hard links of its own. */
+static int whiteout_at(struct ply_workdir *w, struct ply_at to)
+{
+	char tmp[PLY_TMP_MAX];
+	int r = shared_link(w, to);
+
+	if (r != -EPERM && r != -EOPNOTSUPP && r != -ENOSYS && r != -EMLINK)
+		return r;
+	if (w->whiteout_form == PLY_WH_CHARDEV)
+		return ply_sys_mknod(to, S_IFCHR, 0);
+	ply_workdir_tmpname(w, tmp);
+	r = ply_sys_mknod(PLY_AT(w->fd, tmp), S_IFREG, 0);
+	if (r)
+		return r;
+	r = ply_sys_setxattr(PLY_AT(w->fd, tmp), ply_format_attr(w->ls->xns, OVL_WHITEOUT_ATTR), "y", 1, 0);
+	if (!r)
+		r = ply_sys_rename(PLY_AT(w->fd, tmp), to, RENAME_NOREPLACE);
+	if (r)
+		ply_workdir_discard(w, tmp);
+	return r;
+}
+
+/*
+ * Before the first xattr whiteout a directory is marked, so that others look for them.
+ * 1: it is opaque, and there is nothing below it to be whited out.
+ */
+static int mark_for_xattr(struct ply_workdir *w, int dirfd)
+{
+	ply_autofree char *val = NULL;
+	ssize_t n = ply_layer_getattr(w->ls->upper, PLY_FD(dirfd), OVL_OPAQUE, &val);
+	int mark = n > 0 ? ply_format_opaque(val, (size_t)n) : 0;
+
+	if (n < 0 && n != -ENODATA)
+		return (int)n;
+	if (mark)
+		return mark == 'y';
+	return ply_sys_setxattr(PLY_FD(dirfd), ply_format_attr(w->ls->xns, OVL_OPAQUE), "x", 1, 0);
+}
+
+/* --- AUFS --- */
+
+static int aufs_create(int dirfd, const char *name)
+{
+	char wh[AUFS_NAME_MAX];
+	int r = aufs_name(name, wh);
+
+	if (r)
+		return r;
+	r = ply_sys_mknod(PLY_AT(dirfd, wh), S_IFREG | 0600, 0);
+	/* One that stayed when the name came back is as good. */
+	return r == -EEXIST ? 0 : r;
+}
+
+static int aufs_remove(int dirfd, const char *name)
+{
+	char wh[AUFS_NAME_MAX];
+	int r = aufs_name(name, wh);
+
+	return r ? r : ply_sys_unlink(PLY_AT(dirfd, wh));
+}
+
+/* --- writing --- */
+
+int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name)
+{
+	struct stat st;
+	int r;
+
+	switch (w->whiteout_form) {
+	case PLY_WH_CHARDEV:
+		break;
+	case PLY_WH_XATTR:
+		r = mark_for_xattr(w, dirfd);
+		if (r)
+			return r < 0 ? r : 0;
+		break;
+	case PLY_WH_AUFS:
+		r = ply_sys_stat(PLY_AT(dirfd, name), &st);
+		if (r != -ENOENT)
+			return r ? r : -EEXIST;
+		return aufs_create(dirfd, name);
+	}
+	return whiteout_at(w, PLY_AT(dirfd, name));
+}
+
+/* `tmp` is what was there before; nothing leads to it any more. */
+static int moved_away(struct ply_workdir *w, const char *tmp)
+{
+	ply_workdir_discard(w, tmp);
+	return 0;
+}
+
+static int replace_file(struct ply_workdir *w, struct ply_at at)
+{
+	char tmp[PLY_TMP_MAX];
+	int r;
+
+	ply_workdir_tmpname(w, tmp);
+	r = whiteout_at(w, PLY_AT(w->fd, tmp));
+	if (r)
+		return r;
+	r = ply_sys_rename(PLY_AT(w->fd, tmp), at, 0);
+	if (r)
+		ply_workdir_discard(w, tmp);
+	return r;
+}
+
+static int replace_dir(struct ply_workdir *w, struct ply_at at)
+{
+	char tmp[PLY_TMP_MAX];
+	int r;
+
+	ply_workdir_tmpname(w, tmp);
+	if (w->ls->can.rename_exchange) {
+		r = whiteout_at(w, PLY_AT(w->fd, tmp));
+		if (r)
+			return r;
+		r = ply_sys_rename(PLY_AT(w->fd, tmp), at, RENAME_EXCHANGE);
+		if (!r)
+			return moved_away(w, tmp);
+		ply_workdir_discard(w, tmp);
+		return r;
+	}
+	if (w->ls->can.rename_whiteout) {
+		r = ply_sys_rename(at, PLY_AT(w->fd, tmp), RENAME_WHITEOUT);
+		return r ? r : moved_away(w, tmp);
+	}
+	/* Two steps: a crash between them lets the lower directory show again. Nothing better is left here. */
+	r = ply_sys_rename(at, PLY_AT(w->fd, tmp), 0);
+	if (r)
+		return r;
+	r = whiteout_at(w, at);
+	if (!r)
+		return moved_away(w, tmp);
+	if (ply_sys_rename(PLY_AT(w->fd, tmp), at, 0))
+		ply_warn("'%s' cannot be put back into upper after a failure", at.name);
+	return r;
+}
+
+/* The whiteout stands beside the name: it first, so that at no time the lower one shows. */
+static int replace_aufs(struct ply_workdir *w, int dirfd, const char *name, bool is_dir)
+{
+	char tmp[PLY_TMP_MAX];
+	int r = aufs_create(dirfd, name);
+
+	if (r)
+		return r;
+	if (!is_dir)
+		return ply_sys_unlink(PLY_AT(dirfd, name));
+	ply_workdir_tmpname(w, tmp);
+	r = ply_sys_rename(PLY_AT(dirfd, name), PLY_AT(w->fd, tmp), 0);
+	return r ? r : moved_away(w, tmp);
+}
+
+int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir)
+{
+	struct ply_at at = PLY_AT(dirfd, name);
+	char tmp[PLY_TMP_MAX];
+	int r;
+
+	if (w->whiteout_form == PLY_WH_AUFS)
+		return replace_aufs(w, dirfd, name, is_dir);
+	if (w->whiteout_form == PLY_WH_XATTR) {
+		r = mark_for_xattr(w, dirfd);
+		if (r < 0)
+			return r;
+		if (r == 1 && !is_dir)
+			return ply_sys_unlink(at);
+		if (r == 1) {
+			ply_workdir_tmpname(w, tmp);
+			r = ply_sys_rename(at, PLY_AT(w->fd, tmp), 0);
+			return r ? r : moved_away(w, tmp);
+		}
+	}
+	return is_dir ? replace_dir(w, at) : replace_file(w, at);
+}
+
+int ply_whiteout_remove(struct ply_workdir *w, int dirfd, const char *name)
+{
+	int r;
+
+	if (w->whiteout_form == PLY_WH_AUFS) {
+		r = aufs_remove(dirfd, name);
+		/* A char 0/0 of an earlier mount. */
+		if (r != -ENOENT && r != -ENAMETOOLONG)
+			return r;
+	}
+	r = ply_sys_unlink(PLY_AT(dirfd, name));
+	if (r == -ENOENT && w->ls->upper->aufs)
+		r = aufs_remove(dirfd, name);
+	/* In an opaque directory none was made. */
+	return r == -ENOENT && w->whiteout_form == PLY_WH_XATTR ? 0 : r;
+}

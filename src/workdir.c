@@ -1,0 +1,788 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "workdir.h"
+
+#include "lock.h"
+#include "log.h"
+#include "mountinfo.h"
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/file.h>
+
+/* How long a daemon whose mount is gone may still hold its locks: it is flushing. */
+#define LOCK_WAIT_STEPS 250
+#define LOCK_WAIT_STEP_NS 20000000
+
+static int fail(char *err, size_t errlen, int r, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static int fail(char *err, size_t errlen, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err, errlen, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+/* --- emptying --- */
+
+struct names {
+	struct ply_buf b;		/* names, each with its NUL */
+};
+
+static int names_add(void *arg, const struct ply_dirent *d)
+{
+	struct names *n = arg;
+
+	return ply_buf_add(&n->b, d->name, strlen(d->name) + 1);
+}
+
+/* All names of a directory, read before any is removed: what getdents gives after that is undefined. */
+static int names_read(int dirfd, struct ply_buf *out)
+{
+	ply_autofd fd = ply_sys_open(PLY_FD(dirfd), O_RDONLY | O_DIRECTORY, 0);
+	struct names n = { 0 };
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = ply_sys_readdir(fd, names_add, &n);
+	if (r) {
+		ply_buf_free(&n.b);
+		return r;
+	}
+	*out = n.b;
+	return 0;
+}
+
+#define FOR_EACH_NAME(p, buf) for (const char *p = (buf).data; p && p < (buf).data + (buf).len; p += strlen(p) + 1)
+
+/* A directory that its owner locked himself out of (mode 0). */
+static void make_ours(struct ply_at at)
+{
+	(void)ply_sys_chmod(at, 0700);
+}
+
+/* Removes what is no directory, and empty directories. -ENOTEMPTY: one that holds something. */
+static int remove_shallow(struct ply_at at)
+{
+	int r = ply_sys_unlink(at);
+
+	if (r == -EISDIR || r == -EPERM) {
+		int d = ply_sys_rmdir(at);
+
+		r = d == -ENOTDIR ? r : d;
+	}
+	if (r == -EEXIST)
+		r = -ENOTEMPTY;
+	return r == -ENOENT ? 0 : r;
+}
+
+/*
+ * Empties subdirectory `name` of top: what in it is a directory with something in it
+ * moves up into top under a new name. So there is no recursion, and no depth that is too deep.
+ */
+static int flatten(int top, const char *name, unsigned int *counter)
+{
+	ply_autofd dir = -1;
+	ply_autobuf names = { 0 };
+	int r;
+
+	make_ours(PLY_AT(top, name));
+	dir = ply_sys_open(PLY_AT(top, name), O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0)
+		return dir;
+	r = names_read(dir, &names);
+	if (r)
+		return r;
+	FOR_EACH_NAME(p, names) {
+		char up[PLY_TMP_MAX];
+
+		r = remove_shallow(PLY_AT(dir, p));
+		if (r != -ENOTEMPTY) {
+			if (r)
+				return r;
+			continue;
+		}
+		make_ours(PLY_AT(dir, p));
+		do {
+			snprintf(up, sizeof(up), "#dead%x", (*counter)++);
+			r = ply_sys_rename(PLY_AT(dir, p), PLY_AT(top, up), RENAME_NOREPLACE);
+			if (r == -EINVAL)
+				r = ply_sys_rename(PLY_AT(dir, p), PLY_AT(top, up), 0);
+		} while (r == -EEXIST || r == -ENOTEMPTY || r == -ENOTDIR);
+		if (r)
+			return r;
+	}
+	return ply_sys_rmdir(PLY_AT(top, name));
+}
+
+/* All but `keep`, which may be NULL. */
+static int empty_but(int dirfd, const char *keep)
+{
+	unsigned int counter = 0;
+
+	for (;;) {
+		ply_autobuf names = { 0 };
+		bool again = false;
+		int r = names_read(dirfd, &names);
+
+		if (r)
+			return r;
+		FOR_EACH_NAME(p, names) {
+			if (keep && !strcmp(p, keep))
+				continue;
+			r = remove_shallow(PLY_AT(dirfd, p));
+			if (r == -ENOTEMPTY) {
+				r = flatten(dirfd, p, &counter);
+				again = true;
+			}
+			if (r)
+				return r;
+		}
+		if (!again)
+			return 0;
+	}
+}
+
+int ply_workdir_empty(int dirfd)
+{
+	return empty_but(dirfd, NULL);
+}
+
+void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX])
+{
+	/* '#': the kernel, too, takes such names in work/index for leftovers. */
+	snprintf(out, PLY_TMP_MAX, "#%lx", atomic_fetch_add_explicit(&w->counter, 1, memory_order_relaxed));
+}
+
+void ply_workdir_discard(struct ply_workdir *w, const char *tmp)
+{
+	int r = remove_shallow(PLY_AT(w->fd, tmp));
+
+	if (r == -ENOTEMPTY) {
+		ply_autofd dir = -1;
+
+		make_ours(PLY_AT(w->fd, tmp));
+		dir = ply_sys_open(PLY_AT(w->fd, tmp), O_RDONLY | O_DIRECTORY, 0);
+		r = dir < 0 ? dir : ply_workdir_empty(dir);
+		if (!r)
+			r = ply_sys_rmdir(PLY_AT(w->fd, tmp));
+	}
+	if (r)
+		ply_warn("work directory: '%s' cannot be removed: %s", tmp, strerror(-r));
+}
+
+/* --- locks --- */
+
+/* Who holds a flock on that inode, from /proc/locks: "1: FLOCK  ADVISORY  WRITE 123 fd:00:456 0 EOF". 0 unknown. */
+static int lock_holder(const struct stat *st)
+{
+	FILE *f = fopen("/proc/locks", "re");
+	char line[256];
+	int found = 0;
+
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		unsigned long long ino;
+		int pid;
+
+		if (sscanf(line, "%*s FLOCK %*s %*s %d %*x:%*x:%llu", &pid, &ino) == 2 && ino == st->st_ino)
+			found = pid;
+	}
+	if (f)
+		fclose(f);
+	return found > 0 ? found : 0;
+}
+
+static int lock_dir(int fd)
+{
+	const struct timespec step = { .tv_nsec = LOCK_WAIT_STEP_NS };
+	int r;
+
+	for (int i = 0;; i++) {
+		r = ply_sys_flock(fd, LOCK_EX | LOCK_NB);
+		if (r != -EWOULDBLOCK || i == LOCK_WAIT_STEPS)
+			return r;
+		nanosleep(&step, NULL);
+	}
+}
+
+static int lock_or_say(int fd, const char *word, const char *path, char *err, size_t errlen)
+{
+	struct stat st;
+	int r = lock_dir(fd), pid;
+
+	if (!r)
+		return 0;
+	if (r != -EWOULDBLOCK) {
+		/* NFS and some FUSE filesystems lock no directories: then nothing protects but care. */
+		ply_warn("%s '%s' cannot be locked (%s): do not use it in two mounts", word, path, strerror(-r));
+		return 0;
+	}
+	pid = ply_sys_stat(PLY_FD(fd), &st) ? 0 : lock_holder(&st);
+	if (pid)
+		return fail(err, errlen, -EBUSY, "%s '%s' is in use by another mount (process %d); unmount that first",
+			    word, path, pid);
+	return fail(err, errlen, -EBUSY, "%s '%s' is in use by another mount; unmount that first", word, path);
+}
+
+static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
+{
+	struct ply_mountinfo mi = { 0 };
+	bool used = false;
+	int r;
+
+	w->base_fd = ply_sys_open_path(opt->work, O_RDONLY | O_DIRECTORY);
+	if (w->base_fd < 0)
+		return fail(err, errlen, w->base_fd, "workdir '%s': %s", opt->work, strerror(-w->base_fd));
+	w->upper_lock_fd = ply_sys_open(PLY_FD(w->ls->upper->fd), O_RDONLY | O_DIRECTORY, 0);
+	if (w->upper_lock_fd < 0)
+		return fail(err, errlen, w->upper_lock_fd, "upperdir '%s': %s", opt->upper,
+			    strerror(-w->upper_lock_fd));
+	r = lock_or_say(w->upper_lock_fd, "upperdir", opt->upper, err, errlen);
+	if (!r)
+		r = lock_or_say(w->base_fd, "workdir", opt->work, err, errlen);
+	if (r)
+		return r;
+	/* The kernel's overlayfs takes no flock. */
+	if (!ply_mountinfo_read(&mi)) {
+		used = ply_mountinfo_used_by_overlay(&mi, "upperdir", w->upper_lock_fd) ||
+		       ply_mountinfo_used_by_overlay(&mi, "workdir", w->base_fd);
+		ply_mountinfo_free(&mi);
+	}
+	if (used)
+		return fail(err, errlen, -EBUSY, "upperdir '%s' or workdir '%s' is in use by an overlay mount of the kernel; "
+			    "unmount that first", opt->upper, opt->work);
+	return 0;
+}
+
+/* --- directories in work --- */
+
+/* Opens a directory of ours, made where missing. What lies about its access is undone, as the kernel does. */
+static int own_dir(int base, const char *name)
+{
+	struct ply_at at = PLY_AT(base, name);
+	int r = ply_sys_mkdir(at, 0700), fd;
+
+	if (r && r != -EEXIST)
+		return r;
+	if (!r) {
+		/* Inherited from a default ACL or a set-group-ID parent. */
+		(void)ply_sys_removexattr(at, "system.posix_acl_default");
+		(void)ply_sys_removexattr(at, "system.posix_acl_access");
+		make_ours(at);
+	}
+	fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
+	if (fd == -EACCES) {
+		/* The kernel makes it with mode 0. */
+		make_ours(at);
+		fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
+	}
+	return fd;
+}
+
+struct first_name {
+	char name[NAME_MAX + 1];
+};
+
+static int first_name(void *arg, const struct ply_dirent *d)
+{
+	struct first_name *f = arg;
+
+	snprintf(f->name, sizeof(f->name), "%s", d->name);
+	return 1;
+}
+
+/*
+ * work/work/incompat/NAME: who does not know NAME must not use the upper (kernel:
+ * ovl_workdir_cleanup_recurse). The only NAME so far is "volatile".
+ */
+static int check_incompat(int work, const char *path, char *err, size_t errlen)
+{
+	ply_autofd fd = ply_sys_open(PLY_AT(work, "incompat"), O_RDONLY | O_DIRECTORY, 0);
+	struct first_name f = { "" };
+	int r;
+
+	if (fd == -EACCES) {
+		make_ours(PLY_AT(work, "incompat"));
+		fd = ply_sys_open(PLY_AT(work, "incompat"), O_RDONLY | O_DIRECTORY, 0);
+	}
+	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+		return 0;
+	if (fd < 0)
+		return fail(err, errlen, fd, "workdir '%s': incompat: %s", path, strerror(-fd));
+	r = ply_sys_readdir(fd, first_name, &f);
+	if (r < 0)
+		return fail(err, errlen, r, "workdir '%s': incompat: %s", path, strerror(-r));
+	if (!f.name[0])
+		return 0;
+	if (strcmp(f.name, "volatile"))
+		return fail(err, errlen, -EINVAL,
+			    "workdir '%s': the upper uses the feature '%s', which is not known here", path, f.name);
+	return fail(err, errlen, -EINVAL,
+		    "workdir '%s': its last mount was volatile, so the upper may have lost data in a crash; "
+		    "if it is good, remove %s/work/incompat/volatile", path, path);
+}
+
+static int mark_volatile(int work)
+{
+	ply_autofd incompat = own_dir(work, "incompat"), marker = -1, file = -1;
+
+	if (incompat < 0)
+		return incompat;
+	marker = own_dir(incompat, "volatile");
+	if (marker < 0)
+		return marker;
+	file = ply_sys_open(PLY_AT(marker, "dirty"), O_WRONLY | O_CREAT, 0600);
+	return file < 0 ? file : 0;
+}
+
+/* --- what the upper's filesystem can do: by doing it --- */
+
+static int make_file(struct ply_workdir *w, const char *name)
+{
+	return ply_sys_open(PLY_AT(w->fd, name), O_RDWR | O_CREAT | O_EXCL, 0600);
+}
+
+static int probe_dtype_one(void *arg, const struct ply_dirent *d)
+{
+	bool *known = arg;
+
+	if (strcmp(d->name, "work"))
+		return 0;
+	*known = d->type == DT_DIR;
+	return 1;
+}
+
+static void probe_dtype(struct ply_workdir *w)
+{
+	ply_autofd fd = ply_sys_open(PLY_FD(w->base_fd), O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd >= 0)
+		(void)ply_sys_readdir(fd, probe_dtype_one, &w->ls->can.dtype);
+}
+
+static void probe_tmpfile(struct ply_workdir *w)
+{
+	ply_autofd fd = ply_sys_tmpfile(w->fd, O_RDWR, 0600);
+	char name[PLY_TMP_MAX];
+
+	if (fd < 0)
+		return;
+	ply_workdir_tmpname(w, name);
+	w->ls->can.tmpfile = !ply_sys_link(PLY_FD(fd), PLY_AT(w->fd, name));
+	if (w->ls->can.tmpfile)
+		ply_workdir_discard(w, name);
+}
+
+/* On a file and on the directory: filesystems differ. */
+static bool can_set(struct ply_workdir *w, struct ply_at file, enum ply_xns xns)
+{
+	const char *attr = ply_format_attr(xns, OVL_OPAQUE);
+	int r = ply_sys_setxattr(PLY_FD(w->fd), attr, "0", 1, 0);
+
+	if (r)
+		return false;
+	(void)ply_sys_removexattr(PLY_FD(w->fd), attr);
+	return !ply_sys_setxattr(file, attr, "0", 1, 0);
+}
+
+static void probe_xattr(struct ply_workdir *w, struct ply_at file)
+{
+	struct ply_layers *ls = w->ls;
+
+	ls->can.xattr = can_set(w, file, ls->xns);
+	if (!ls->can.xattr && ls->xns == PLY_XNS_TRUSTED && can_set(w, file, PLY_XNS_USER)) {
+		ply_warn("upperdir '%s' takes no trusted.* attributes: user.* are used, as with userxattr",
+			 ls->upper->path);
+		ls->xns = ls->upper->xns = PLY_XNS_USER;
+		ls->can.xattr = true;
+	}
+	ls->upper->has_xattrs = ls->can.xattr;
+	ls->can.acl = ply_sys_getxattr(file, "system.posix_acl_access", NULL, 0) != -EOPNOTSUPP;
+}
+
+static void probe_reflink(struct ply_workdir *w, int file)
+{
+	static const char block[4096];
+	char name[PLY_TMP_MAX];
+	ply_autofd other = -1;
+
+	ply_workdir_tmpname(w, name);
+	other = make_file(w, name);
+	if (other < 0)
+		return;
+	if (ply_sys_pwrite(file, block, sizeof(block), 0) == (ssize_t)sizeof(block))
+		w->ls->can.reflink = !ply_sys_clone_file(other, file);
+	ply_workdir_discard(w, name);
+}
+
+static bool is_whiteout_at(struct ply_workdir *w, const char *name)
+{
+	struct stat st;
+
+	return !ply_sys_stat(PLY_AT(w->fd, name), &st) && ply_layer_is_whiteout_stat(&st);
+}
+
+static void probe_rename(struct ply_workdir *w, const char *file)
+{
+	char a[PLY_TMP_MAX], b[PLY_TMP_MAX];
+
+	ply_workdir_tmpname(w, a);
+	ply_workdir_tmpname(w, b);
+	if (ply_sys_link(PLY_AT(w->fd, file), PLY_AT(w->fd, a)) || ply_sys_mkdir(PLY_AT(w->fd, b), 0700))
+		goto out;
+	w->ls->can.rename_exchange = !ply_sys_rename(PLY_AT(w->fd, a), PLY_AT(w->fd, b), RENAME_EXCHANGE);
+	if (w->ls->can.rename_exchange) {
+		char t[PLY_TMP_MAX];
+
+		/* `a` is the directory now. */
+		memcpy(t, a, sizeof(t));
+		memcpy(a, b, sizeof(a));
+		memcpy(b, t, sizeof(b));
+	}
+	ply_workdir_discard(w, b);
+	w->ls->can.rename_whiteout = !ply_sys_rename(PLY_AT(w->fd, a), PLY_AT(w->fd, b), RENAME_WHITEOUT) &&
+				     is_whiteout_at(w, a);
+out:
+	ply_workdir_discard(w, a);
+	ply_workdir_discard(w, b);
+}
+
+static void probe_whiteout(struct ply_workdir *w)
+{
+	char name[PLY_TMP_MAX];
+
+	ply_workdir_tmpname(w, name);
+	w->ls->can.chardev_whiteout = !ply_sys_mknod(PLY_AT(w->fd, name), S_IFCHR, 0) && is_whiteout_at(w, name);
+	ply_workdir_discard(w, name);
+	if (w->ls->can.chardev_whiteout)
+		w->whiteout_form = PLY_WH_CHARDEV;
+	else
+		w->whiteout_form = w->ls->can.xattr ? PLY_WH_XATTR : PLY_WH_AUFS;
+	if (getenv("FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT")) {
+		w->whiteout_form = PLY_WH_AUFS;
+		w->ls->can.chardev_whiteout = w->ls->can.rename_whiteout = false;
+	}
+	if (w->whiteout_form == PLY_WH_AUFS)
+		w->ls->upper->aufs = true;
+}
+
+static int probe(struct ply_workdir *w, char *err, size_t errlen)
+{
+	const char *path = w->ls->upper->path;
+	ply_autofd file = -1;
+	char name[PLY_TMP_MAX];
+
+	ply_workdir_tmpname(w, name);
+	file = make_file(w, name);
+	if (file < 0)
+		return fail(err, errlen, file, "upperdir '%s': no file can be made in its workdir: %s", path,
+			    strerror(-file));
+	probe_dtype(w);
+	probe_tmpfile(w);
+	probe_xattr(w, PLY_AT(w->fd, name));
+	probe_reflink(w, file);
+	probe_rename(w, name);
+	probe_whiteout(w);
+	ply_workdir_discard(w, name);
+	if (!w->ls->can.xattr)
+		ply_warn("upperdir '%s' takes no extended attributes: renamed directories, hard links and inode numbers "
+			 "are kept for this mount only", path);
+	if (w->whiteout_form == PLY_WH_AUFS)
+		ply_warn("upperdir '%s': whiteouts are written as .wh. files", path);
+	return 0;
+}
+
+/* --- xattr_permissions= --- */
+
+static int mark_override(struct ply_layer *upper, char *err, size_t errlen)
+{
+	struct ply_override o = { .uid = upper->root_stat.st_uid, .gid = upper->root_stat.st_gid,
+				  .mode = upper->root_stat.st_mode };
+	char val[PLY_OVERRIDE_MAX];
+	size_t len;
+	int r;
+
+	if (ply_sys_getxattr(PLY_FD(upper->fd), upper->override_name, NULL, 0) >= 0)
+		return 0;
+	len = ply_format_override_build(&o, val);
+	r = ply_sys_setxattr(PLY_FD(upper->fd), upper->override_name, val, len, 0);
+	if (r)
+		return fail(err, errlen, r, "upperdir '%s': xattr_permissions needs the attribute %s: %s", upper->path,
+			    upper->override_name, strerror(-r));
+	return 0;
+}
+
+/* --- the index --- */
+
+static int handle_of(struct ply_layers *ls, const struct ply_layer *l, bool is_upper, struct ply_fh *out)
+{
+	struct ply_fh fh = { .is_upper = is_upper };
+	int type, len = ply_sys_handle(PLY_FD(l->fd), &type, fh.fid);
+
+	if (len < 0)
+		return len;
+	fh.type = (uint8_t)type;
+	fh.len = (uint8_t)len;
+	memcpy(fh.uuid, ls->fs[l->fs].uuid, sizeof(fh.uuid));
+	*out = fh;
+	return 0;
+}
+
+static bool uuid_is_null(const uint8_t uuid[16])
+{
+	static const uint8_t null[16];
+
+	return !memcmp(uuid, null, sizeof(null));
+}
+
+/* A kernel that keeps uuid=null writes zeros: they match any. */
+static bool same_handle(const struct ply_fh *a, const struct ply_fh *b)
+{
+	return a->type == b->type && a->len == b->len && !memcmp(a->fid, b->fid, a->len) &&
+	       (!memcmp(a->uuid, b->uuid, sizeof(a->uuid)) || uuid_is_null(a->uuid) || uuid_is_null(b->uuid));
+}
+
+static int read_handle(const struct ply_layer *l, struct ply_at at, enum ply_ovl_attr attr, struct ply_fh *out)
+{
+	ply_autofree char *val = NULL;
+	ssize_t n = ply_layer_getattr(l, at, attr, &val);
+
+	return n < 0 ? (int)n : ply_format_fh_parse(val, (size_t)n, out);
+}
+
+static int write_handle(const struct ply_layer *l, struct ply_at at, enum ply_ovl_attr attr, const struct ply_fh *fh)
+{
+	uint8_t rec[21 + PLY_FH_MAX];
+	size_t len = ply_format_fh_build(fh, rec);
+
+	return ply_sys_setxattr(at, ply_format_attr(l->xns, attr), rec, len, 0);
+}
+
+/* The lower inode of an index entry: its link count, or -errno where it cannot be opened. */
+static int lower_nlink(struct ply_layers *ls, const struct ply_fh *fh)
+{
+	unsigned int nfs = atomic_load(&ls->nfs);
+	struct stat st;
+
+	for (unsigned int i = 0; i < nfs; i++) {
+		ply_autofd fd = -1;
+
+		if (!ls->fs[i].has_uuid || !ls->fs[i].can_open_handles ||
+		    memcmp(ls->fs[i].uuid, fh->uuid, sizeof(fh->uuid)))
+			continue;
+		fd = ply_sys_open_handle(ls->fs[i].root_fd, fh->type, fh->fid, fh->len);
+		if (fd >= 0 && !ply_sys_stat(PLY_FD(fd), &st))
+			return (int)st.st_nlink;
+	}
+	return -ESTALE;
+}
+
+/*
+ * Is an entry of no use any more? The index must be its inode's only name, and the union's link count
+ * (kernel: ovl_get_nlink), which counts lower names that are not copied up, must be gone. In doubt it stays.
+ */
+static bool index_is_orphan(struct ply_layers *ls, struct ply_at at, const struct ply_fh *fh, const struct stat *st)
+{
+	ply_autofree char *val = NULL;
+	bool from_upper;
+	ssize_t n;
+	int diff, nlink;
+
+	if (st->st_nlink != 1)
+		return false;
+	n = ply_layer_getattr(ls->upper, at, OVL_NLINK, &val);
+	if (n < 0 || ply_format_nlink_parse(val, (size_t)n, &from_upper, &diff))
+		return false;
+	nlink = from_upper ? 1 : lower_nlink(ls, fh);
+	return nlink >= 0 && nlink + diff <= 0;
+}
+
+/* kernel: ovl_verify_index. 1: remove it, 0: keep it, -EINVAL: not an index that is known here. */
+static int index_verify(struct ply_workdir *w, const char *name)
+{
+	struct ply_at at = PLY_AT(w->index_fd, name);
+	struct ply_fh named, origin;
+	struct stat st;
+	int r;
+
+	if (name[0] == '#')
+		return 1;
+	r = ply_sys_stat(at, &st);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	r = ply_format_index_parse(name, &named);
+	if (r)
+		return -EINVAL;
+	/* Of an inode that an NFS export must not find again; of a directory (nfs_export). */
+	if (ply_layer_is_whiteout_stat(&st) || S_ISDIR(st.st_mode))
+		return 0;
+	r = read_handle(w->ls->upper, at, OVL_ORIGIN, &origin);
+	if (r == -ENODATA || (!r && !same_handle(&named, &origin)))
+		return 1;
+	if (r)
+		return r;
+	return index_is_orphan(w->ls, at, &named, &st);
+}
+
+static int index_clean(struct ply_workdir *w)
+{
+	ply_autobuf names = { 0 };
+	int r = names_read(w->index_fd, &names);
+
+	if (r)
+		return r;
+	FOR_EACH_NAME(p, names) {
+		r = index_verify(w, p);
+		if (r == 1) {
+			r = remove_shallow(PLY_AT(w->index_fd, p));
+			if (r == -ENOTEMPTY)
+				r = 0;
+		}
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* The index belongs to one upper; an upper whose root has no origin gets that of the first lower. */
+static int index_bind(struct ply_workdir *w)
+{
+	const struct ply_layer *upper = w->ls->upper;
+	struct ply_fh self, seen, lower;
+	int r = handle_of(w->ls, upper, true, &self);
+
+	if (r)
+		return r;
+	r = read_handle(upper, PLY_FD(w->index_fd), OVL_UPPER, &seen);
+	if (!r && !same_handle(&self, &seen))
+		return -ESTALE;
+	if (r == -ENODATA)
+		r = write_handle(upper, PLY_FD(w->index_fd), OVL_UPPER, &self);
+	if (r)
+		return r;
+	r = read_handle(upper, PLY_FD(upper->fd), OVL_ORIGIN, &seen);
+	if (r != -ENODATA)
+		return 0;
+	r = handle_of(w->ls, &w->ls->layer[1], false, &lower);
+	return r ? r : write_handle(upper, PLY_FD(upper->fd), OVL_ORIGIN, &lower);
+}
+
+static const char *index_obstacle(const struct ply_workdir *w)
+{
+	struct ply_layers *ls = w->ls;
+
+	if (!ls->can.xattr)
+		return "the upper has no extended attributes";
+	for (unsigned int i = 0; i < ls->first_data; i++)
+		if (!ls->fs[ls->layer[i].fs].has_handles)
+			return "a layer's filesystem has no lasting file handles";
+	return NULL;
+}
+
+static int index_open(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
+{
+	const char *why;
+	int r;
+
+	if (opt->index == PLY_OFF)
+		return 0;
+	why = index_obstacle(w);
+	if (why) {
+		ply_log(opt->index == PLY_ON ? PLY_LOG_WARN : PLY_LOG_INFO, "index=off: %s", why);
+		return 0;
+	}
+	w->index_fd = own_dir(w->base_fd, "index");
+	r = w->index_fd < 0 ? w->index_fd : index_bind(w);
+	if (!r)
+		r = index_clean(w);
+	w->index = !r;
+	if (!r)
+		return 0;
+	if (w->index_fd >= 0)
+		close(w->index_fd);
+	w->index_fd = -1;
+	if (opt->index == PLY_ON)
+		return fail(err, errlen, r, "workdir '%s': its index cannot be used (%s); delete %s/index or use index=off",
+			    opt->work, r == -ESTALE ? "it is of another upperdir" : strerror(-r), opt->work);
+	ply_warn("workdir '%s': its index cannot be used (%s), so index=off", opt->work,
+		 r == -ESTALE ? "it is of another upperdir" : strerror(-r));
+	return 0;
+}
+
+/* --- open and close --- */
+
+static int workdir_open(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
+{
+	int r = lock_both(w, opt, err, errlen);
+
+	if (r)
+		return r;
+	w->fd = own_dir(w->base_fd, "work");
+	if (w->fd < 0)
+		return fail(err, errlen, w->fd, "workdir '%s': %s/work: %s", opt->work, opt->work, strerror(-w->fd));
+	r = check_incompat(w->fd, opt->work, err, errlen);
+	if (r)
+		return r;
+	r = ply_workdir_empty(w->fd);
+	if (r)
+		return fail(err, errlen, r, "workdir '%s': what is left in %s/work cannot be removed: %s", opt->work,
+			    opt->work, strerror(-r));
+	w->dirty = true;
+	r = probe(w, err, errlen);
+	if (!r && w->ls->upper->override != PLY_XPERM_NONE)
+		r = mark_override(w->ls->upper, err, errlen);
+	if (!r)
+		r = index_open(w, opt, err, errlen);
+	if (r)
+		return r;
+	w->sync = opt->fsync != PLY_FSYNC_OFF && !opt->volatile_;
+	if (opt->volatile_) {
+		r = mark_volatile(w->fd);
+		if (r)
+			return fail(err, errlen, r, "workdir '%s': %s/work/incompat/volatile cannot be made: %s",
+				    opt->work, opt->work, strerror(-r));
+	}
+	return 0;
+}
+
+int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt, char *err,
+		     size_t errlen)
+{
+	int r;
+
+	memset(w, 0, sizeof(*w));
+	w->ls = ls;
+	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = -1;
+	atomic_init(&w->counter, 0);
+	pthread_mutex_init(&w->whiteout_lock, NULL);
+	if (PLY_WARN_ON(!ls->upper))
+		r = fail(err, errlen, -EINVAL, "no upperdir, so no workdir");
+	else
+		r = workdir_open(w, opt, err, errlen);
+	if (r)
+		ply_workdir_close(w);
+	return r;
+}
+
+void ply_workdir_close(struct ply_workdir *w)
+{
+	if (!w->ls)
+		return;
+	if (w->dirty)
+		(void)empty_but(w->fd, "incompat");
+	if (w->fd >= 0)
+		close(w->fd);
+	if (w->index_fd >= 0)
+		close(w->index_fd);
+	/* The locks last. */
+	if (w->base_fd >= 0)
+		close(w->base_fd);
+	if (w->upper_lock_fd >= 0)
+		close(w->upper_lock_fd);
+	pthread_mutex_destroy(&w->whiteout_lock);
+	memset(w, 0, sizeof(*w));
+	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = -1;
+}
