@@ -124,28 +124,43 @@ static int attr_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 	return r ? r : ply_layer_stat(loc.layer, loc.at, st);
 }
 
-int ply_attr_get(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h, struct stat *st)
+static int attr_get_located(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
-	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
-	struct ply_node *n = cur.n;
-	const struct ply_layer *layer;
 	struct stat now;
-	int fd, r;
+	int r;
 
 	PLY_RDLOCK(tree, &fs->tree);
 	r = attr_stat(fs, n, &now);
-	/* Its layer lost the way to it, but somebody still has it open. */
-	if ((r == -ENOENT || r == -ESTALE) && h && !(atomic_load(&n->flags) & PLY_N_METACOPY)) {
-		pthread_mutex_lock(&h->lock);
-		fd = h->fd;		/* not closed before the handle is freed */
-		layer = &fs->layers.layer[h->layer];
-		pthread_mutex_unlock(&h->lock);
-		r = ply_layer_stat(layer, PLY_FD(fd), &now);
-	}
 	if (!r)
 		r = ply_attr_show_locked(fs, n, &now);
 	if (!r)
 		*st = now;
+	return r;
+}
+
+/* Its layer lost the way to it, but somebody still has it open. */
+static int attr_get_open(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, struct stat *st)
+{
+	struct stat now;
+	int fd, r;
+
+	r = ply_handle_fd(fs, h, &fd);
+	if (!r)
+		r = ply_layer_stat(&fs->layers.layer[h->layer], PLY_FD(fd), &now);
+	if (!r)
+		r = ply_attr_show(fs, n, &now);
+	if (!r)
+		*st = now;
+	return r;
+}
+
+int ply_attr_get(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h, struct stat *st)
+{
+	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
+	int r = attr_get_located(fs, cur.n, st);
+
+	if ((r == -ENOENT || r == -ESTALE) && h && !(atomic_load(&cur.n->flags) & PLY_N_METACOPY))
+		r = attr_get_open(fs, cur.n, h, st);
 	return r;
 }
 
@@ -154,12 +169,12 @@ int ply_attr_get(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 struct attr_change {
 	struct ply_fs *fs;
 	struct ply_node *n;		/* current */
-	struct ply_handle *h;
 	unsigned int what;
 	uid_t uid;			/* on disk; -1: stays */
 	gid_t gid;
 	mode_t mode;
 	off_t size;
+	int size_fd;			/* writable, borrowed from a handle; -1: none */
 	struct timespec ts[2];
 };
 
@@ -202,30 +217,16 @@ static int attr_change_check(struct attr_change *c, const struct stat *st)
 	return 0;
 }
 
-/* fd that may be truncated: the handle's, or one that *own has to close. */
-static int attr_size_fd(struct attr_change *c, struct ply_at at, int *own)
-{
-	int fd;
-
-	if (c->h && c->h->writable && c->h->layer == PLY_LAYER_UPPER) {
-		pthread_mutex_lock(&c->h->lock);
-		fd = c->h->fd;
-		pthread_mutex_unlock(&c->h->lock);
-		return fd;
-	}
-	fd = ply_sys_open(at, O_WRONLY | O_NONBLOCK, 0);
-	if (fd >= 0)
-		*own = fd;
-	return fd;
-}
-
 static int attr_apply_size(struct attr_change *c, struct ply_at at)
 {
 	ply_autofd own = -1;
-	int fd = attr_size_fd(c, at, &own), r;
+	int fd = c->size_fd, r;
 
-	if (fd < 0)
-		return fd;
+	if (fd < 0) {
+		fd = own = ply_sys_open(at, O_WRONLY | O_NONBLOCK, 0);
+		if (fd < 0)
+			return fd;
+	}
 	if (!(c->what & PLY_SET_KILL_PRIV))
 		return ply_sys_ftruncate(fd, c->size);
 	ply_creds_fsetid(false);
@@ -320,7 +321,7 @@ static enum ply_copyup_what attr_copyup_kind(const struct attr_change *c)
 int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 		 const struct ply_cred *cred, unsigned int what, struct stat *st)
 {
-	struct attr_change c = { .fs = fs, .n = node, .h = h, .what = what };
+	struct attr_change c = { .fs = fs, .n = node, .what = what, .size_fd = -1 };
 	struct ply_node *cur;
 	struct stat now;
 	int r;
@@ -338,6 +339,9 @@ int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 	ply_autonode(ref, fs, cur);
 
 	c.n = ref.n;
+	/* The handle may be all that is allowed to write to it. */
+	if ((what & PLY_SET_SIZE) && h && h->writable && (ply_handle_fd(fs, h, &c.size_fd) || h->layer != PLY_LAYER_UPPER))
+		c.size_fd = -1;
 	if (ply_attr_has_override(fs)) {
 		/* Read, modify, write: one at a time. */
 		r = ply_node_copyup_lock(fs->graph, c.n);

@@ -109,7 +109,9 @@ static int publish_index(struct ply_copyup_ctx *c, struct publish_place *p)
 	int links = (int)c->st.st_nlink;
 	int r;
 
-	r = publish_set_nlink(c, ply_copyup_at(c), true, links - 1);
+	r = ply_node_set_index(c->fs->graph, c->n, c->index_name);
+	if (!r)
+		r = publish_set_nlink(c, ply_copyup_at(c), true, links - 1);
 	if (r)
 		return r;
 	if (c->tmp[0])
@@ -171,12 +173,23 @@ static void publish_identity(struct ply_copyup_ctx *c, struct publish_place *p)
 		ply_node_put(c->fs->graph, have);
 }
 
+/* Without an index a hard-linked file has names that are not in upper: they don't lead to the copy. */
+static int publish_pin(struct ply_copyup_ctx *c)
+{
+	if (c->is_dir || c->st.st_nlink < 2 || c->pin >= 0)
+		return 0;
+	c->pin = ply_sys_open(ply_copyup_at(c), O_PATH, 0);
+	return c->pin < 0 ? c->pin : 0;
+}
+
 static int publish_place_it(struct ply_copyup_ctx *c, struct publish_place *p)
 {
 	struct timespec ts[2];
 	int r;
 
 	r = ply_sys_stat(PLY_FD(p->dir->fd), &p->st);
+	if (!r && !c->indexed)
+		r = publish_pin(c);
 	if (!r && c->has_origin)
 		r = ply_publish_impure(c->fs, p->parent);
 	if (!r && c->indexed)
