@@ -15,6 +15,7 @@
 
 struct ply_node;
 struct ply_dircache;
+struct ply_dircaches;
 struct ply_file;		/* io mode of a regular file; owned by backing */
 
 #define PLY_ROOT_ID 1
@@ -49,6 +50,7 @@ struct ply_dir {
 	pthread_rwlock_t lock;
 	_Atomic(struct ply_ldir *) upper;	/* NULL: not in upper (yet); set once, by its copy-up */
 	_Atomic(struct ply_dircache *) cache;	/* dircache's mutex */
+	struct ply_dircaches *caches;		/* where it is counted */
 	atomic_uint lookups;			/* since the cache was last dropped: when does it pay */
 	atomic_bool removed;			/* rmdir'ed or replaced: nothing can be made in it (-ENOENT) */
 	atomic_bool lost_name;			/* a name went since the node was made (readdir.h) */
