@@ -229,7 +229,7 @@ union_mount()
 mount_opts()
 {
 	if [ "$PLY_TARGET" = overlayfs ]; then
-		mount -i -t overlay overlay -o "$2" "$1"
+		mount -i -t overlay overlay -o "$2" "$1" || return
 		mkdir "$R/daemons/$(ls "$R/daemons" | wc -l)"
 		return
 	fi
