@@ -247,6 +247,38 @@ static void the_kernels_origin_is_understood(void **state)
 	assert_memory_equal(out, rec, len);
 }
 
+/* What the same kernel wrote with lowers on tmpfs and xfs: other types, lengths and uuids. */
+static void handles_of_other_filesystems(void **state)
+{
+	static const struct {
+		const char *hex;
+		uint8_t type;
+		bool upper;
+	} t[] = {
+		{ "00fb210001a543770e12a141959e61b4f24e1532eb5865687e0400000000000000", 0x01, false },	/* tmpfs */
+		{ "00fb210081c8b3e779bbcc461b97094796db2f83f181000a0000000000069176af", 0x81, false },	/* xfs */
+		{ "00fb210481c8b3e779bbcc461b97094796db2f83f18100040000000000f384905b", 0x81, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		uint8_t rec[64], out[21 + PLY_FH_MAX];
+		size_t len = from_hex(t[i].hex, rec);
+		char name[PLY_INDEX_NAME_MAX];
+		struct ply_fh fh;
+
+		assert_int_equal(ply_format_fh_parse(rec, len, &fh), 0);
+		assert_int_equal(fh.type, t[i].type);
+		assert_int_equal(fh.len, 12);
+		assert_int_equal(fh.is_upper, t[i].upper);
+		assert_memory_equal(fh.uuid, rec + 5, 16);
+		assert_int_equal(ply_format_fh_build(&fh, out), len);
+		assert_memory_equal(out, rec, len);
+		assert_int_equal(ply_format_index_name(&fh, name), 0);
+		assert_string_equal(name, t[i].hex);
+	}
+}
+
 static void every_cut_of_a_handle_is_refused(void **state)
 {
 	uint8_t rec[64];
@@ -554,6 +586,7 @@ int main(void)
 		cmocka_unit_test(metacopy_checks_its_length),
 		cmocka_unit_test(nlink_is_a_signed_difference),
 		cmocka_unit_test(the_kernels_origin_is_understood),
+		cmocka_unit_test(handles_of_other_filesystems),
 		cmocka_unit_test(every_cut_of_a_handle_is_refused),
 		cmocka_unit_test(every_length_of_a_handle_goes_both_ways),
 		cmocka_unit_test(strange_handles_are_ignored_or_refused),
