@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+// wrap: malloc calloc realloc strdup strndup
 #include "unit.h"
 #include "options.h"
 #include "util.h"
@@ -8,6 +9,27 @@
 
 static char err[512];
 static char *warn;
+
+/* The allocation that fails, counted down; 0: none. */
+static int fail_at;
+
+static bool fails(void)
+{
+	return fail_at && --fail_at == 0;
+}
+
+#define WRAP(type, name, params, args)			\
+	type __real_##name params;			\
+	type __wrap_##name params;			\
+	type __wrap_##name params			\
+	{						\
+		return fails() ? NULL : __real_##name args; \
+	}
+WRAP(void *, malloc, (size_t n), (n))
+WRAP(void *, calloc, (size_t n, size_t size), (n, size))
+WRAP(void *, realloc, (void *p, size_t n), (p, n))
+WRAP(char *, strdup, (const char *s), (s))
+WRAP(char *, strndup, (const char *s, size_t n), (s, n))
 
 static int parse(struct ply_options *o, const char *const argv[])
 {
@@ -513,6 +535,35 @@ static void help_names_every_option(void **state)
 			fail_msg("--help does not name '%s'", names[i]);
 }
 
+/* Each allocation fails once: -ENOMEM with a line about it, and a sanitizer finds nothing left behind. */
+static void out_of_memory(void **state)
+{
+	static const char list[] = "lowerdir=/a:/b::/c,lowerdir=/d:/e,datadir+=/f,upperdir=/u,workdir=/w,static=/x:/y,"
+		"uidmapping=0:0:1:5:5:1,context=\"a,b\",fsname=n,noatime,nosuid,unknown,metacopy=on,redirect_dir=off";
+	int n, r = -ENOMEM;
+
+	(void)state;
+	for (n = 1; r == -ENOMEM; n++) {
+		char *argv[] = { (char[]){ "fuse-overlayfs" }, (char[]){ "src" }, (char[]){ "/m" }, (char[]){ "-o" },
+			strdup(list), NULL };
+		struct ply_options o;
+
+		free(warn);
+		warn = NULL;
+		err[0] = 0;
+		fail_at = n;
+		r = ply_options_parse(&o, 5, argv, err, sizeof(err), &warn);
+		fail_at = 0;
+		free(argv[4]);
+		if (r == 0)
+			ply_options_free(&o);
+		else
+			assert_non_null(strstr(err, "out of memory"));
+	}
+	assert_int_equal(r, 0);
+	assert_in_range(n, 40, 200);
+}
+
 /* Random lists of real pieces: never a crash, never an error without a text. */
 static void noise_is_harmless(void **state)
 {
@@ -558,6 +609,7 @@ int main(void)
 		cmocka_unit_test(mount_words),
 		cmocka_unit_test(what_belongs_together),
 		cmocka_unit_test(help_names_every_option),
+		cmocka_unit_test(out_of_memory),
 		cmocka_unit_test(noise_is_harmless),
 	};
 	int r = cmocka_run_group_tests_name("options", tests, NULL, NULL);
