@@ -227,9 +227,8 @@ static int attr_apply_size(struct attr_change *c, struct ply_at at)
 		if (fd < 0)
 			return fd;
 	}
-	if (!(c->what & PLY_SET_KILL_PRIV))
-		return ply_sys_ftruncate(fd, c->size);
-	ply_creds_fsetid(false);
+	/* The filesystem drops suid and sgid for a thread without CAP_FSETID. */
+	ply_creds_fsetid(!(c->what & PLY_SET_KILL_PRIV));
 	r = ply_sys_ftruncate(fd, c->size);
 	ply_creds_fsetid(true);
 	return r;
@@ -274,6 +273,7 @@ static int attr_apply(struct attr_change *c, struct ply_at at)
 	bool touch = !(c->what & ~(unsigned int)PLY_SET_KILL_PRIV);
 	int r = 0;
 
+	ply_creds_fsetid(true);		/* this thread's last request may have left it off */
 	if (c->what & PLY_SET_SIZE)
 		r = attr_apply_size(c, at);
 	if (!r && ply_attr_has_override(c->fs)) {

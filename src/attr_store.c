@@ -49,6 +49,13 @@ mode_t ply_attr_override_backing(mode_t mode)
 	return (mode & 0777) | ATTR_OVERRIDE_MODE;
 }
 
+/* A group that is not ours keeps its sgid only with CAP_FSETID, which this thread's last request may have left off. */
+static int attr_chmod(struct ply_at at, mode_t mode)
+{
+	ply_creds_fsetid(true);
+	return ply_sys_chmod(at, mode);
+}
+
 int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
 		  uid_t uid, gid_t gid, mode_t mode, dev_t rdev)
 {
@@ -79,7 +86,7 @@ int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
 	/* A change of owner takes suid and sgid away. */
 	if (want == (have->st_mode & ATTR_PERM) && !(chowned && (want & (S_ISUID | S_ISGID))))
 		return 0;
-	return ply_sys_chmod(at, want);
+	return attr_chmod(at, want);
 }
 
 int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower)
@@ -99,5 +106,5 @@ int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower)
 	}
 	if (r || S_ISLNK(lower->st_mode))
 		return r;
-	return ply_sys_chmod(at, want);
+	return attr_chmod(at, want);
 }

@@ -282,6 +282,7 @@ static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_
 	};
 	int r;
 
+	ply_creds_fsetid(true);		/* modes and ACLs are copied as they are */
 	r = copyup_look(&c);
 	if (!r)
 		r = copyup_decide(&c, what);
@@ -394,8 +395,10 @@ static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 static int copyup_data(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
 	struct copyup_fill f = { .fs = fs, .n = n, .fd = -1, .data = -1 };
-	int r = copyup_fill_run(&f, what == PLY_COPYUP_TRUNC);
+	int r;
 
+	ply_creds_fsetid(true);
+	r = copyup_fill_run(&f, what == PLY_COPYUP_TRUNC);
 	if (f.fd >= 0)
 		close(f.fd);
 	if (f.data >= 0)

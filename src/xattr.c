@@ -197,6 +197,7 @@ static int xattr_apply(struct xattr_change *c)
 	r = ply_xattr_to_disk(loc.layer, c->name, disk);
 	if (r)
 		return r;
+	ply_creds_fsetid(true);		/* an ACL must not cost the sgid bit of a group that is not ours */
 	if (c->val)
 		r = ply_sys_setxattr(loc.at, disk, c->val, c->size, c->flags);
 	else
