@@ -169,7 +169,7 @@ background() # ARG...: the daemonised form, exit status 0 and mounted when it re
 	kill -KILL "$(daemon_pid)"
 	wait_for "its end" test -e "$d/status"
 	echo 137 >"$d/want"
-	f '!ENOTCONN' stat f || f '!ECONNABORTED' stat f
+	"$FSOP" '!ENOTCONN' stat "$M/f" || "$FSOP" '!ECONNABORTED' stat "$M/f"
 	umount -l "$M"
 	mount_opts "$M" "$OPTS"
 	says "$M/f" lower+

@@ -43,7 +43,7 @@ requests()
 	sleep 0.2
 	kill -INT "$tracer"
 	wait "$tracer" || true
-	tail -n +$((before + 1)) "$T/trace" | sed -n 's/.*"\\x[0-9a-f][0-9a-f]\\x[0-9a-f][0-9a-f]\\x00\\x00\\x\([0-9a-f][0-9a-f]\)\\x\([0-9a-f][0-9a-f]\)\\x00\\x00".*/0x\2\1/p' | while read -r op; do echo $((op)); done >"$T/ops"
+	tail -n +$((before + 1)) "$T/trace" | sed -n 's/.*"\(\\x[0-9a-f][0-9a-f]\)\{4\}\\x\([0-9a-f][0-9a-f]\)\\x\([0-9a-f][0-9a-f]\)\\x00\\x00".*/0x\3\2/p' | while read -r op; do echo $((op)); done >"$T/ops"
 	echo "requests: $(tr '\n' ' ' <"$T/ops")"
 	grep -qx 1 "$T/ops" # LOOKUP: the one that was sent on purpose; else nothing was seen at all
 }
@@ -188,6 +188,7 @@ READ=15 WRITE=16 GETXATTR=22
 }
 
 @test "SIGKILL of the daemon with passthrough handles open, then umount -l: no hang" {
+	probe_passthrough
 	union_mount
 	RECHECK=no
 	d=$D

@@ -199,6 +199,10 @@ suite_options()
 	local given=,$1,
 	if [ "$PLY_TARGET" = overlayfs ]; then
 		case $given in *,userxattr,*) return ;; esac
+		if [ "$OVL" = user.overlay ]; then
+			printf ',userxattr'
+			return
+		fi
 		case $given in *,xino=*) ;; *) printf ',xino=on' ;; esac
 		case $given in *,redirect_dir=*) ;; *) printf ',redirect_dir=%s' "$([ -n "$UPPER" ] && echo on || echo follow)" ;; esac
 		case $given in *,index=*) ;; *) [ -z "$UPPER" ] || printf ',index=on' ;; esac
@@ -327,8 +331,11 @@ union_remount()
 daemons_stop()
 {
 	local bad=0 at d
-	# top first, as they were stacked
+	# top first, as they were stacked; what a test mounted for its layers comes later
 	for at in $(awk -v t="$T/" 'index($5 "/", t) == 1 && / - (fuse|overlay)/ { print $5 }' /proc/self/mountinfo | tac); do
+		if grep -qxF "$at" "$R/extra" 2>/dev/null; then
+			continue
+		fi
 		if ! umount -i "$at"; then
 			echo "still busy: $at"
 			umount -l "$at"
