@@ -77,6 +77,8 @@ static int proc_path(struct ply_at at, char out[PROC_PATH_MAX])
 
 	if (strlen(at.name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
+	if (at.fd < 0 && at.fd != AT_FDCWD)
+		return -EBADF;
 	if (at.fd == AT_FDCWD)
 		n = snprintf(out, PROC_PATH_MAX, "./%s", at.name);
 	else
