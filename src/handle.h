@@ -8,20 +8,30 @@
 struct ply_handle {
 	struct ply_node *node;		/* reference */
 	pthread_mutex_t lock;		/* leaf: the swap of fd */
-	int fd;				/* of the layer file; writable when the open was */
-	uint16_t layer;			/* where fd's file is */
-	bool writable, passthrough, flock_used;
+	_Atomic int fd;			/* of the layer file; writable when the open was; -1: not needed so far (passthrough) */
+	int old_fd;			/* what fd was before the file was copied up: others may be reading through it */
+	int shared_fd;			/* passthrough of a lower file: backing's fd of it, borrowed; else -1 */
+	_Atomic uint16_t layer;		/* where fd's file is */
+	bool writable, passthrough;
+	bool mappable;			/* passthrough and O_RDWR: can be written through a mapping */
 	int flags;			/* of the open */
-	void *backing;			/* backing.h's record for a passthrough handle */
+	struct ply_list link;		/* backing's: all handles of the mount */
 };
 
-int ply_handle_new(struct ply_fs *fs, struct ply_node *n, int fd, uint16_t layer, int flags, struct ply_handle **out); /* takes fd on success */
+/* Takes a reference on n, and fd on success (-1 is fine for passthrough handles). */
+int ply_handle_new(struct ply_fs *fs, struct ply_node *n, int fd, uint16_t layer, int flags, struct ply_handle **out);
 void ply_handle_free(struct ply_fs *fs, struct ply_handle *h);
 /*
  * fd to use now, for reading or for anything on the file: when the node's data went to
  * upper since the open, a cached read-only handle is switched to the upper file first (old fd is kept
- * until free, others may be reading through it). Passthrough handles keep theirs. -errno.
+ * until free, others may be reading through it). Passthrough handles keep theirs. The fd is the handle's. -errno.
+ * The caller holds no lock (tree is taken for reading).
  */
 int ply_handle_fd(struct ply_fs *fs, struct ply_handle *h, int *fd);
+
+/* The layer in which the node's data is now (metacopy followed). No locks but the node lock. */
+uint16_t ply_handle_data_layer(struct ply_fs *fs, struct ply_node *n);
+/* Opens the data of a node (which must be current) with these open(2) flags, and tells its layer. Takes tree for reading. */
+int ply_handle_open_data(struct ply_fs *fs, struct ply_node *n, int flags, int *fd, uint16_t *layer);
 
 #endif

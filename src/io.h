@@ -5,15 +5,24 @@
 
 #include "handle.h"
 
+/* Nothing to do on a volatile mount, nor for a file of a lower layer. */
 int ply_io_fsync(struct ply_fs *fs, struct ply_handle *h, bool datasync);
 int ply_io_fsyncdir(struct ply_fs *fs, struct ply_node *dir, bool datasync);
-int ply_io_flush(struct ply_fs *fs, struct ply_handle *h);
-int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len);
+ssize_t ply_io_read(struct ply_fs *fs, struct ply_handle *h, void *buf, size_t size, off_t off);
+/* All of it, or -errno when nothing could be written. `kill`: drop suid, sgid as for an ordinary user. */
+ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill);
+int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill);
 off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whence);
-ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, struct ply_handle *out, off_t ooff, size_t len, int flags);
+ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, struct ply_handle *out, off_t ooff,
+			  size_t len, unsigned int flags, bool kill);
+/* Of the upper, or of the topmost lower. */
 int ply_io_statfs(struct ply_fs *fs, struct statvfs *st);
 int ply_io_syncfs(struct ply_fs *fs);
-/* FS_IOC_GETFLAGS/SETFLAGS/FSGETXATTR/FSSETXATTR, others -ENOTTY. Copies up for setting. arg: in and out, size bytes. */
-int ply_io_ioctl(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, unsigned int cmd, void *arg, size_t size);
+/*
+ * FS_IOC_GETFLAGS/SETFLAGS/FSGETXATTR/FSSETXATTR, others -ENOTTY. Copies up for setting. h may be NULL
+ * (directories). arg: in and out, at least PLY_IO_IOCTL_MAX bytes.
+ */
+#define PLY_IO_IOCTL_MAX 64
+int ply_io_ioctl(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, unsigned int cmd, void *arg);
 
 #endif

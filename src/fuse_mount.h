@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fuse_mount: puts a libfuse session on a mount point and takes it away again. mount(2) directly where that is
+ * allowed (root, or root of a user namespace), else by fusermount3.
+ */
+#ifndef PLY_FUSE_MOUNT_H
+#define PLY_FUSE_MOUNT_H
+
+#include "options.h"
+#include <fuse_lowlevel.h>
+
+struct ply_mount {
+	struct fuse_session *se;	/* NULL: none */
+	const char *path;		/* borrowed from the options */
+	int fd;				/* owned by se */
+	uint64_t dev, mnt_id;		/* 0: not known */
+	bool mounted;
+};
+
+int ply_mount_make(struct ply_mount *m, const struct ply_options *opt, const struct fuse_lowlevel_ops *ops,
+		   void *userdata, char *err, size_t errlen);
+/* Once it is served: learns how to tell this mount from another one at the same place. Sends no request. */
+void ply_mount_identify(struct ply_mount *m);
+/* Lazy unmount, of this very mount only. sync: the kernel writes back first (it must still be served). */
+void ply_mount_undo(struct ply_mount *m, bool sync);
+void ply_mount_free(struct ply_mount *m);
+
+#endif

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "copyup.h"
+#include "io.h"
+#include "log.h"
+#include <errno.h>
+#include <linux/fs.h>
+
+int ply_io_fsync(struct ply_fs *fs, struct ply_handle *h, bool datasync)
+{
+	int fd, err;
+
+	if (!ply_fs_writable(fs) || fs->opt->fsync == PLY_FSYNC_OFF || fs->opt->volatile_)
+		return 0;
+	err = ply_handle_fd(fs, h, &fd);
+	if (err)
+		return err;
+	if (h->shared_fd >= 0 || h->layer != PLY_LAYER_UPPER)
+		return 0;
+	return ply_sys_fsync(fd, datasync);
+}
+
+/* An fd of the upper directory that can do more than an O_PATH one; -ENODATA: there is none. */
+static int io_open_upper_dir(struct ply_fs *fs, struct ply_node *dir, int *out)
+{
+	struct ply_dirfd *d;
+	struct ply_ldir *up;
+	int err, fd;
+
+	PLY_RDLOCK(tree, &fs->tree);
+	up = ply_dir_upper(dir);
+	if (!up)
+		return -ENODATA;
+	err = ply_dirfd_get(fs->graph, dir, up, &d);
+	if (err)
+		return err;
+	fd = ply_sys_open(PLY_FD(d->fd), O_RDONLY | O_DIRECTORY, 0);
+	ply_dirfd_put(fs->graph, d);
+	if (fd < 0)
+		return fd;
+	*out = fd;
+	return 0;
+}
+
+int ply_io_fsyncdir(struct ply_fs *fs, struct ply_node *dir, bool datasync)
+{
+	ply_autofd fd = -1;
+	int err;
+
+	if (!ply_fs_writable(fs) || fs->opt->fsync == PLY_FSYNC_OFF || fs->opt->volatile_)
+		return 0;
+	err = io_open_upper_dir(fs, dir, &fd);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	return ply_sys_fsync(fd, datasync);
+}
+
+ssize_t ply_io_read(struct ply_fs *fs, struct ply_handle *h, void *buf, size_t size, off_t off)
+{
+	int fd, err = ply_handle_fd(fs, h, &fd);
+
+	return err ? err : ply_sys_pread(fd, buf, size, off);
+}
+
+ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+	int fd, err;
+
+	if (!h->writable)
+		return -EBADF;
+	err = ply_handle_fd(fs, h, &fd);
+	if (err)
+		return err;
+	if (PLY_WARN_ON(h->layer != PLY_LAYER_UPPER))
+		return -EIO;
+	ply_creds_fsetid(!kill);
+	while (done < size) {
+		n = ply_sys_pwrite(fd, (const char *)buf + done, size - done, off + (off_t)done);
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	if (!done && size)
+		return n < 0 ? n : -EIO;
+	return (ssize_t)done;
+}
+
+int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill)
+{
+	int fd, err;
+
+	if (!h->writable)
+		return -EBADF;
+	err = ply_handle_fd(fs, h, &fd);
+	if (err)
+		return err;
+	if (PLY_WARN_ON(h->layer != PLY_LAYER_UPPER))
+		return -EIO;
+	ply_creds_fsetid(!kill);
+	return ply_sys_fallocate(fd, mode, off, len);
+}
+
+off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whence)
+{
+	int fd, err = ply_handle_fd(fs, h, &fd);
+
+	return err ? err : ply_sys_lseek(fd, off, whence);
+}
+
+ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, struct ply_handle *out, off_t ooff,
+			  size_t len, unsigned int flags, bool kill)
+{
+	int ifd, ofd, err;
+
+	if (!out->writable)
+		return -EBADF;
+	err = ply_handle_fd(fs, in, &ifd);
+	if (!err)
+		err = ply_handle_fd(fs, out, &ofd);
+	if (err)
+		return err;
+	if (PLY_WARN_ON(out->layer != PLY_LAYER_UPPER))
+		return -EIO;
+	ply_creds_fsetid(!kill);
+	return ply_sys_copy_range(ifd, &ioff, ofd, &ooff, len, flags);
+}
+
+int ply_io_statfs(struct ply_fs *fs, struct statvfs *st)
+{
+	const struct ply_layer *l = fs->layers.upper ? fs->layers.upper : &fs->layers.layer[1];
+	int err = ply_sys_statfs(l->fd, st);
+
+	if (err)
+		return err;
+	/* Longer names are refused before any layer sees them. */
+	if (st->f_namemax > 255 || !st->f_namemax)
+		st->f_namemax = 255;
+	return 0;
+}
+
+int ply_io_syncfs(struct ply_fs *fs)
+{
+	ply_autofd fd = -1;
+	int err;
+
+	if (!ply_fs_writable(fs) || fs->opt->fsync == PLY_FSYNC_OFF || fs->opt->volatile_)
+		return 0;
+	err = io_open_upper_dir(fs, fs->root, &fd);
+	if (err)
+		return err;
+	return ply_sys_syncfs(fd);
+}
+
+/* An fd of the object for ioctls that only read. */
+static int io_open_for_ioctl(struct ply_fs *fs, struct ply_node *n, int *out)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	int err, fd;
+
+	PLY_RDLOCK(tree, &fs->tree);
+	err = ply_node_locate(fs->graph, n, &loc);
+	if (err)
+		return err;
+	fd = ply_sys_open(loc.at, O_RDONLY | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fd;
+	*out = fd;
+	return 0;
+}
+
+int ply_io_ioctl(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, unsigned int cmd, void *arg)
+{
+	ply_autofd own = -1;
+	bool set = false;
+	int fd, err;
+
+	switch (cmd) {
+	case FS_IOC_GETFLAGS:
+	case FS_IOC32_GETFLAGS:
+		cmd = FS_IOC_GETFLAGS;
+		break;
+	case FS_IOC_SETFLAGS:
+	case FS_IOC32_SETFLAGS:
+		cmd = FS_IOC_SETFLAGS;
+		set = true;
+		break;
+	case FS_IOC_FSGETXATTR:
+		break;
+	case FS_IOC_FSSETXATTR:
+		set = true;
+		break;
+	default:
+		return -ENOTTY;
+	}
+	if (n->type != S_IFREG && n->type != S_IFDIR)
+		return -ENOTTY;
+	if (set) {
+		if (!ply_fs_writable(fs))
+			return -EROFS;
+		err = n->type == S_IFDIR ? ply_copyup_dir(fs, n) : ply_copyup(fs, n, PLY_COPYUP_META);
+		if (err)
+			return err;
+	}
+	if (h && !set) {
+		err = ply_handle_fd(fs, h, &fd);
+		if (err)
+			return err;
+	} else {
+		err = io_open_for_ioctl(fs, n, &own);
+		if (err)
+			return err;
+		fd = own;
+	}
+	err = ply_sys_ioctl(fd, cmd, arg);
+	return err < 0 ? err : 0;
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* plyfs: the daemon. */
+#include "backing.h"
+#include "control.h"
+#include "creds.h"
+#include "fuse_session.h"
+#include "hash.h"
+#include "log.h"
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define MAIN_NOFILE (1 << 20)		/* descriptors are enough here; more make tables that nobody uses */
+#define MAIN_IDS_MAX 4096
+
+struct daemon {
+	struct ply_options opt;
+	struct ply_fs *fs;
+	struct ply_session *session;
+	struct ply_control *control;
+	int parent;			/* pipe to the waiting parent, or -1 */
+};
+
+static void fail(const char *what)
+{
+	ply_err("%s", what);
+}
+
+/*
+ * The child goes on and returns the pipe by which it says that the mount is live; the parent waits for that
+ * and exits as things went.
+ */
+static int daemonise(void)
+{
+	int p[2], status = 1;
+	char ok;
+	pid_t pid;
+
+	if (pipe2(p, O_CLOEXEC)) {
+		fail("no pipe can be made");
+		exit(1);
+	}
+	pid = fork();
+	if (pid < 0) {
+		fail("no process can be made");
+		exit(1);
+	}
+	if (pid == 0) {
+		close(p[0]);
+		setsid();
+		return p[1];
+	}
+	close(p[1]);
+	/* Without the byte the child has said on stderr why; it must be gone before we say that it failed. */
+	if (read(p[0], &ok, 1) == 1)
+		_exit(0);
+	if (waitpid(pid, &status, 0) == pid && WIFSIGNALED(status))
+		ply_err("the daemon was killed by signal %d before the mount was live", WTERMSIG(status));
+	_exit(1);
+}
+
+/* The mount works: lets the parent and its terminal go, gives up what serving does not need. */
+static void on_live(void *arg)
+{
+	struct daemon *d = arg;
+	char ok = 0;
+
+	ply_control_start(&d->control, d->session);
+	if (ply_creds_drop_after_mount())
+		ply_warn("privileges that are not needed could not be dropped");
+	if (d->parent < 0)
+		return;
+	ply_log_to_syslog("plyfs");
+	if (chdir("/"))
+		ply_warn("chdir: %s", strerror(errno));
+	/* Whoever reads our stderr to its end must see it. */
+	{
+		ply_autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		if (null >= 0) {
+			dup2(null, 0);
+			dup2(null, 1);
+			dup2(null, 2);
+		}
+	}
+	if (write(d->parent, &ok, 1) != 1)
+		ply_debug("the parent is gone");
+	close(d->parent);
+	d->parent = -1;
+}
+
+/* Numbers below 3 would be taken by the first files that are opened. */
+static void open_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
+static unsigned int raise_nofile(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		return 1024;
+	if (l.rlim_cur < l.rlim_max) {
+		rlim_t was = l.rlim_cur;
+
+		l.rlim_cur = ply_min(l.rlim_max, (rlim_t)MAIN_NOFILE);
+		if (l.rlim_cur < was || setrlimit(RLIMIT_NOFILE, &l))
+			l.rlim_cur = was;
+	}
+	return (unsigned int)ply_min(l.rlim_cur, (rlim_t)MAIN_NOFILE);
+}
+
+/* A mount whose daemon is gone hurts more programs than the one that used up the memory. */
+static void ask_oom_killer(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "-500", 4) != 4)
+		ply_debug("oom_score_adj stays as it is");
+	if (fd >= 0)
+		close(fd);
+}
+
+static int make_mountpoint_absolute(struct ply_options *o)
+{
+	char *abs = realpath(o->mountpoint, NULL);
+
+	if (!abs) {
+		ply_err("mount point %s: %s%s", o->mountpoint, strerror(errno),
+			errno == ENOTCONN ? "; a mount whose daemon is gone is there: umount it first" : "");
+		return -EINVAL;
+	}
+	free(o->mountpoint);
+	o->mountpoint = abs;
+	return 0;
+}
+
+static int serve(struct daemon *d, unsigned int nofile)
+{
+	char err[1024] = "";
+	int r = ply_fs_new(&d->fs, &d->opt, err, sizeof(err));
+
+	if (!r) {
+		/* A cached id of a lower file keeps a descriptor. */
+		r = ply_backing_pool_new(d->fs, ply_min(nofile / 4, (unsigned int)MAIN_IDS_MAX));
+		if (r)
+			snprintf(err, sizeof(err), "out of memory");
+	}
+	if (!r)
+		r = ply_session_new(&d->session, d->fs, err, sizeof(err));
+	if (!r)
+		r = ply_session_run(d->session, on_live, d, err, sizeof(err));
+	if (r)
+		fail(err);
+	ply_control_stop(d->control);
+	ply_session_free(d->session);
+	if (d->fs)
+		ply_backing_pool_free(d->fs);
+	ply_fs_free(d->fs);
+	return r ? 1 : 0;
+}
+
+static int parse(struct daemon *d, int argc, char **argv)
+{
+	ply_autofree char *warn = NULL;
+	char err[1024] = "", *line, *save = NULL;
+	int r = ply_options_parse(&d->opt, argc, argv, err, sizeof(err), &warn);
+
+	for (line = warn ? strtok_r(warn, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		ply_warn("%s", line);
+	if (r)
+		fail(err);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = { .parent = -1 };
+	unsigned int nofile;
+	int status;
+
+	open_standard_fds();
+	umask(0);
+	if (parse(&d, argc, argv))
+		return 1;
+	if (d.opt.show_help || d.opt.show_version) {
+		if (d.opt.show_version)
+			printf("%s\nlibfuse %s\n", PACKAGE_STRING, fuse_pkgversion());
+		else
+			fputs(ply_options_help, stdout);
+		ply_options_free(&d.opt);
+		return 0;
+	}
+	ply_log_set_debug(d.opt.debug);
+	if (make_mountpoint_absolute(&d.opt)) {
+		ply_options_free(&d.opt);
+		return 1;
+	}
+	if (!d.opt.foreground)
+		d.parent = daemonise();
+	ply_session_block_signals();
+	ply_hash_init();
+	nofile = raise_nofile();
+	if (geteuid() == 0)
+		ask_oom_killer();
+	status = serve(&d, nofile);
+	ply_options_free(&d.opt);
+	return status;
+}
