@@ -1,0 +1,119 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# suites: normal overlayfs userns nopassthrough threads1 asan tsan
+# timeout: 900
+#
+# One seeded stream of operations on a union and on a plain directory: the same results, the same trees, also after
+# remounts. PLY_LONG=1 runs longer, PLY_SEED=N with another seed; `tests/model/reduce` shortens a failing log.
+
+load lib/common
+
+MODEL=$PLY_BUILDDIR/tests/model/model
+
+prepare()
+{
+	OPS=8000
+	case $PLY_SUITE in asan) OPS=4000 ;; tsan) OPS=2500 ;; esac
+	if [ -n "${PLY_LONG:-}" ]; then
+		OPS=$((OPS * 25)) PLY_LIMIT=7200
+		watchdog_stop
+		watchdog_start
+	fi
+	LAYERS=("$L" "$L2" "$L3")
+	GENERATE=() RUN=(--ops="$OPS" --remount-every=$((OPS / 4)))
+	if [ "$OVL" = user.overlay ]; then GENERATE+=(--userxattr); fi
+	if [ "$PLY_TARGET" = overlayfs ]; then like_the_kernel; fi
+	mkdir "$T/plain"
+}
+
+# What the kernel's overlayfs does not do, or not always: shared mappings of a reader see a later copy-up, holes stay,
+# d_ino is st_ino, the link count of an unlinked open file is 0.
+like_the_kernel()
+{
+	RUN+=(--no-mapped --no-holes --no-dino --no-nlink)
+}
+
+# model_run SEED: model asks for a remount through a pipe, since only this shell can make one; $1 answers it
+model_run()
+{
+	local seed=${PLY_SEED:-$1} remount=$2 pid word rc=''
+	"$MODEL" --generate --seed="$seed" "${GENERATE[@]}" "$T/plain" "$L3" "$L2" "$L"
+	union_mount "${3:-}"
+	mkfifo "$R/ask" "$R/answer"
+	exec 8<>"$R/ask" 9<>"$R/answer"
+	(
+		rc=0
+		"$MODEL" --seed="$seed" --log="$R/model.log" "${RUN[@]}" \
+			--remount="echo remount >'$R/ask'; read -r word <'$R/answer'; [ \"\$word\" = done ]" \
+			"$M" "$T/plain" 2>&1 || rc=$?
+		echo "end $rc" >"$R/ask"
+	) 3>&- 8>&- 9>&- &
+	pid=$!
+	while [ -z "$rc" ]; do
+		if ! read -r -t 1 word <&8; then
+			kill -0 "$pid" 2>/dev/null || rc=killed
+			continue
+		fi
+		case $word in
+		remount) if "$remount"; then echo done >&9; else echo failed >&9; fi ;;
+		end*) rc=${word#end } ;;
+		esac
+	done
+	exec 8>&- 9>&-
+	if [ "$rc" != 0 ] && [ -n "${PLY_KEEP:-}" ]; then cp "$R/model.log" "$PLY_KEEP"; fi
+	[ "$rc" = 0 ] || fail "the model run ended with $rc"
+}
+
+@test "the union behaves like a plain directory" {
+	model_run 1 union_remount
+}
+
+@test "another seed, with ordinary files only changed in their metadata not copied (metacopy)" {
+	plyfs_only "with metacopy the kernel changes times that it should not"
+	model_run 2 union_remount metacopy=on
+}
+
+# The upper of one mount is the top lower layer of the next, as an image is built. Hard links are left out: what
+# keeps their names one file is in the index, and that stays behind.
+rotate()
+{
+	local n=${#LAYERS[@]}
+	union_umount
+	LAYERS=("$U" "${LAYERS[@]}")
+	U=$T/upper$n W=$T/work$n
+	mkdir "$U" "$W"
+	chmod --reference="${LAYERS[0]}" "$U"
+	touch -r "${LAYERS[0]}" "$U"
+	UPPER=$U WORK=$W
+	union_mount "$MOUNT_OPTS"
+}
+
+@test "each upper becomes a lower layer" {
+	plyfs_only "the kernel says EXDEV to some exchanges then"
+	GENERATE+=(--no-links)
+	RUN+=(--no-ino --no-nlink --without=link,linkfd,tmpfile --remount-every=$((OPS / 6)))
+	model_run 3 rotate
+}
+
+# The upper moves between plyfs and the kernel's overlayfs: both must read all that the other wrote.
+take_turns()
+{
+	union_umount
+	TURN=$((TURN + 1))
+	if [ $((TURN % 2)) = 1 ]; then
+		PLY_TARGET=overlayfs union_mount "$MOUNT_OPTS"
+	else
+		union_mount "$MOUNT_OPTS"
+	fi
+}
+
+@test "plyfs and the kernel's overlayfs take turns on one upper" {
+	plyfs_only "the kernel alone is the first test"
+	need_kernel_overlay
+	TURN=0
+	like_the_kernel
+	RUN+=(--forget-ino --remount-every=$((OPS / 8)))
+	model_run 4 take_turns
+	union_umount
+	union_mount
+}
