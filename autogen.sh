@@ -57,8 +57,13 @@ programs()
 		echo
 	fi
 	list PLY_BATS tests/*.bats
+	# What only travels with a release.
 	# shellcheck disable=SC2046
-	list PLY_TEST_FILES $(find tests -type f \( -name '*.bash' -o -name '*.h' -o -path 'tests/fuzz/*' \) | sort)
+	list PLY_TEST_FILES $(find tests -type f ! -name '*.bats' ! -name '.*' ! -name 'crash-*' | sort)
+	# shellcheck disable=SC2046
+	list PLY_CONTRIB $(find contrib -type f ! -path 'contrib/completion/*' ! -name '.*' | sort)
+	list PLY_BASH_COMPLETION contrib/completion/bash/*
+	list PLY_ZSH_COMPLETION contrib/completion/zsh/*
 	for f in tests/unit/test-*.c; do
 		[ -e "$f" ] || continue
 		wrap=$(sed -n 's,^// wrap: *,,p' "$f" | tr -s ' \t\n' ' ')

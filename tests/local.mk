@@ -38,7 +38,7 @@ if HAVE_BATS
 TESTS += $(PLY_CHECK_BATS)
 endif
 
-EXTRA_DIST += $(PLY_BATS) $(PLY_TEST_FILES) tests/run-bats tests/run-unit tests/summary
+EXTRA_DIST += $(PLY_BATS) $(PLY_TEST_FILES)
 
 # The bats files of a suite by their header; unit tests know no suites but the sanitizers'.
 check-overlayfs: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=overlayfs PLY_TARGET=overlayfs
