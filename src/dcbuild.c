@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dcbuild.h"
+#include "origin.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -128,8 +129,7 @@ static int merge_stat(struct merge *m, const char *name, struct ply_dcrec *rec)
 		rec->white = len >= 0;
 	}
 	if (m->inos_certain)
-		rec->ino = ply_inum_make(&m->fs->inum,
-					 ply_layers_fs(&m->fs->layers, st.st_dev, m->fd), st.st_ino);
+		rec->ino = ply_inum_make(&m->fs->inum, ply_origin_fs(m->fs, at, &st), st.st_ino);
 	return 0;
 }
 

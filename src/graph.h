@@ -31,7 +31,7 @@ struct ply_graph {
 	pthread_mutex_t lock;		/* table lock: everything down to the blank line */
 	struct ply_htable ids, names;
 	struct ply_htable idents, owners;	/* identities by object, and by node */
-	uint64_t next_id;
+	uint64_t next_id, index_seq;
 	uint64_t nlookup, bytes;
 
 	struct {

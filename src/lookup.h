@@ -10,6 +10,8 @@
 #include "dircache.h"
 #include "fs.h"
 
+/* May a user look this name up: -ENAMETOOLONG, -ENOENT (AUFS's private names), -EINVAL. */
+int ply_lookup_check_name(const char *name);
 /*
  * Takes tree for reading and dir->lock inside. *out has a reference; raw stat of
  * the metadata object in *st (owner as on disk; pass to ply_attr_show). -ENOENT (absent), -ENAMETOOLONG (> 255

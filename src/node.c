@@ -742,10 +742,18 @@ int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)
 		name_attach(g, fresh, NULL, n);
 		fresh = NULL;
 	}
+	g->index_seq++;
 	node_set_flags(g, n, PLY_N_INDEXED, 0);
 	pthread_mutex_unlock(&g->lock);
 	free(fresh);
 	return 0;
+}
+
+uint64_t ply_graph_index_seq(struct ply_graph *g)
+{
+	PLY_MUTEX(lock, &g->lock);
+
+	return g->index_seq;
 }
 
 /* ---- identities ---- */

@@ -55,7 +55,6 @@ struct ply_dir {
 	atomic_bool removed;			/* rmdir'ed or replaced: nothing can be made in it (-ENOENT) */
 	atomic_bool lost_name;			/* a name went since the node was made (readdir.h) */
 	atomic_bool impure;			/* upper directory is known to carry overlay.impure */
-	bool lower_opaque;			/* the lowers do not start directly below (only for origin/merge decisions) */
 	uint16_t nlower;
 	struct ply_ldir lower[];		/* in order, topmost first; the set never changes */
 };
@@ -203,6 +202,8 @@ void ply_ident_drop(struct ply_graph *g, struct ply_node *node);
  * exist in lower only. `hex` is the entry's name. Sets the flag. 0 when it has one already. -ENOMEM.
  */
 int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex);
+/* Changes with each ply_node_set_index(): did an alias come up since I looked? */
+uint64_t ply_graph_index_seq(struct ply_graph *g);
 
 /* Lookup counts: entry replies count up, FORGET down. */
 void ply_node_lookup_inc(struct ply_graph *g, struct ply_node *n);

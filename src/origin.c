@@ -36,14 +36,29 @@ static void own_record(unsigned int fsidx, uint64_t ino, struct ply_fh *out)
 	memcpy(out->fid + 8, &fs_le, 4);
 }
 
+unsigned int ply_origin_fs(struct ply_fs *fs, struct ply_at at, const struct stat *st)
+{
+	struct ply_layers *ls = &fs->layers;
+	unsigned int n = atomic_load_explicit(&ls->nfs, memory_order_acquire);
+
+	for (unsigned int i = 0; i < n; i++)
+		if (ls->fs[i].dev == st->st_dev)
+			return i;
+	/* Met for the first time; only the object itself is surely there, not its directory. */
+	ply_autofd fd = ply_sys_open(at, O_PATH, 0);
+
+	return ply_layers_fs(ls, st->st_dev, fd >= 0 ? fd : at.fd);
+}
+
 int ply_origin_of(struct ply_fs *fs, const struct ply_layer *l, struct ply_at at,
 		  const struct stat *st, struct ply_fh *out)
 {
-	unsigned int fsidx = ply_layers_fs(&fs->layers, st->st_dev, l->fd);
+	unsigned int fsidx = ply_origin_fs(fs, at, st);
 	const struct ply_layerfs *f = &fs->layers.fs[fsidx];
 	struct ply_fh fh = { 0 };
 	int type, len = -EOPNOTSUPP;
 
+	(void)l;
 	if (f->has_handles && f->has_uuid) {
 		len = ply_sys_handle(at, &type, fh.fid);
 		if (len < 0 && len != -EOPNOTSUPP && len != -EOVERFLOW)
@@ -179,7 +194,7 @@ uint64_t ply_origin_st_ino(struct ply_fs *fs, const struct ply_layer *l, struct 
 	uint64_t ino;
 
 	if (ply_origin_get(fs, l, at, &fh) || ply_origin_ino(fs, &fh, &fsidx, &ino)) {
-		fsidx = ply_layers_fs(&fs->layers, st->st_dev, l->fd);
+		fsidx = ply_origin_fs(fs, at, st);
 		ino = st->st_ino;
 	}
 	return ply_inum_make(&fs->inum, fsidx, ino);

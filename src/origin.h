@@ -14,6 +14,8 @@
  */
 int ply_origin_of(struct ply_fs *fs, const struct ply_layer *l, struct ply_at at,
 		  const struct stat *st, struct ply_fh *out);
+/* Index (ply_layers_fs) of the filesystem that an object with this stat is on, also where a layer spans several. */
+unsigned int ply_origin_fs(struct ply_fs *fs, struct ply_at at, const struct stat *st);
 /* Stores it on an upper (or temporary) object. An empty value where fh is NULL (kernel: no usable handle). */
 int ply_origin_set(struct ply_fs *fs, struct ply_at at, const struct ply_fh *fh);
 /* Reads it; -ENODATA when there is none or it is to be ignored. */
