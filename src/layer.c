@@ -278,14 +278,6 @@ static int check_upper(const struct places *p, const struct ply_layers *ls, cons
 		return fail(err, errlen, -EINVAL,
 			    "workdir '%s' and upperdir '%s' must be separate: neither may be the other or lie inside it",
 			    opt->work, opt->upper);
-	if (work->dir[0].dev != upper->dir[0].dev)
-		return fail(err, errlen, -EXDEV,
-			    "workdir '%s' and upperdir '%s' are on different filesystems; put them side by side",
-			    opt->work, opt->upper);
-	if (work->mnt != upper->mnt)
-		return fail(err, errlen, -EXDEV,
-			    "workdir '%s' and upperdir '%s' are on different mounts; put them side by side on one",
-			    opt->work, opt->upper);
 	for (unsigned int i = 1; i < ls->n; i++) {
 		const struct ply_place *lower = &p->of[i];
 		const char *path = ls->layer[i].path;
@@ -302,6 +294,14 @@ static int check_upper(const struct places *p, const struct ply_layers *ls, cons
 		if (ply_mountinfo_is_below(lower, work))
 			return fail(err, errlen, -EINVAL, "lowerdir '%s' lies inside workdir '%s'", path, opt->work);
 	}
+	if (work->dir[0].dev != upper->dir[0].dev)
+		return fail(err, errlen, -EXDEV,
+			    "workdir '%s' and upperdir '%s' are on different filesystems; put them side by side",
+			    opt->work, opt->upper);
+	if (work->mnt != upper->mnt)
+		return fail(err, errlen, -EXDEV,
+			    "workdir '%s' and upperdir '%s' are on different mounts; put them side by side on one",
+			    opt->work, opt->upper);
 	return 0;
 }
 
