@@ -99,6 +99,25 @@ static int publish_set_nlink(struct ply_copyup_ctx *c, struct ply_at at, bool to
 	return ply_sys_setxattr(at, ply_format_attr(c->fs->layers.xns, OVL_NLINK), val, len, 0);
 }
 
+static int publish_into_index(struct ply_copyup_ctx *c, struct ply_at at)
+{
+	struct stat st;
+	int r = 0, i;
+
+	for (i = 0; i < 2; i++) {
+		r = c->tmp[0] ? publish_rename(ply_copyup_at(c), at) : ply_sys_link(PLY_FD(c->fd), at);
+		if (r != -EEXIST)
+			return r;
+		/* One that counts was found by lookup. This one is what a failed copy-up could not take back. */
+		r = ply_sys_stat(at, &st);
+		if (!r)
+			r = st.st_nlink == 1 ? ply_sys_unlink(at) : -EIO;
+		if (r)
+			return r;
+	}
+	return -EIO;
+}
+
 /*
  * Hard links: the copy becomes an index entry first. From then on every lower name
  * leads to it, after a crash as well, and the union's link count is the lower's.
@@ -114,10 +133,7 @@ static int publish_index(struct ply_copyup_ctx *c, struct publish_place *p)
 		r = publish_set_nlink(c, ply_copyup_at(c), true, links - 1);
 	if (r)
 		return r;
-	if (c->tmp[0])
-		r = publish_rename(ply_copyup_at(c), at);
-	else
-		r = ply_sys_link(PLY_FD(c->fd), at);
+	r = publish_into_index(c, at);
 	if (r)
 		return r;
 	p->in_index = true;

