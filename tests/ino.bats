@@ -58,11 +58,12 @@ no_doubles()
 	fs_tmpfs "$T/fs1"; fs_tmpfs "$T/fs2"
 	LAYERS=("$T/fs1" "$T/fs2" "$L")
 	# the same small numbers on both
-	for i in {1..20}; do put "$T/fs1/a$i" "$i"; put "$T/fs2/b$i" "$i"; done
+	for i in {1..20}; do put "$T/fs1/a$i" "$i"; put "$T/fs2/b$i" "b$i"; done
 	put "$T/fs1/d/x" 1; put "$T/fs2/d/y" 2; put "$L/d/z" 3
 	for i in {1..5}; do put "$L/c$i" "$i"; done
 	union_mount
 	no_doubles
+	for i in {1..20}; do says "$M/a$i" "$i"; says "$M/b$i" "b$i"; done # no shared page cache
 	[ "$(find "$M" -printf '%D\n' | sort -u | wc -l)" = 1 ]
 	before=$(inos a1 b1 b20 c1 d d/x d/y d/z)
 	f open w a1 w+append , write w + , chmod b1 0600 , chmod c1 0600 , chmod d/y 0600 , lscheck . , lscheck d

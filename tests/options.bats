@@ -149,6 +149,26 @@ try() # OPTS: mounts, works, unmounts
 	try "$(base),clone_fd,noacl,static_nlink,fast_ino=1,writeback=0"
 }
 
+@test "a layer that needs a plugin is refused, not skipped" {
+	put "$L2/g" x
+	for l in "//plugin/data/$L2" "//shifting/$L2"; do
+		run timeout 60 "$PLYFS" -o "lowerdir=$l:$L,plugins=/nonexistent.so" "$M"
+		[ "$status" != 0 ]
+		[[ "$output" == *plugin* ]]
+	done
+	try "$(base),plugins="
+}
+
+@test "lower layers that overlap each other" {
+	put "$L/sub/g" x
+	mount_opts "$M" "lowerdir=$L:$L/sub,upperdir=$U,workdir=$W"
+	f ls . 'f g sub' , ls sub g , open w g w+append , write w y , unlink sub/g , ls sub ''
+	says "$M/g" xy
+	umount_at "$M"
+	mount_opts "$M" "lowerdir=$L:$L,upperdir=$U,workdir=$W"
+	f ls . 'f g sub'
+}
+
 @test "uidmapping shows other owners and stores its own" {
 	need_root
 	chown 100000:100000 "$L/f"

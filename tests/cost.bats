@@ -1,0 +1,141 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# suites: normal
+#
+# What things cost, in system calls, requests, bytes and descriptors, never in time: it must not grow with directories
+# and layers.
+
+load lib/common
+
+prepare()
+{
+	plyfs_only "its costs"
+	command -v strace >/dev/null || skip "no strace"
+	RECHECK=no
+}
+
+# syscalls CMD...: how many system calls the daemon makes while CMD runs, without those that read and answer requests;
+# the calls themselves are in $T/calls
+syscalls()
+{
+	local tracer before
+	rm -f "$T/trace"
+	strace -f -qq -e signal=none -e 'trace=!read,readv,writev,write,splice,vmsplice,futex,io_uring_enter,clone3,clone,mmap,munmap,mprotect,madvise,set_robust_list,rseq,rt_sigprocmask,poll,ppoll,epoll_wait,restart_syscall,brk,sched_yield,exit,gettid' \
+		-o "$T/trace" -p "$(daemon_pid)" 3>&- 2>"$T/strace.err" &
+	tracer=$!
+	wait_for "strace" traced_call
+	before=$(wc -l <"$T/trace")
+	"$@"
+	kill -INT "$tracer"
+	wait "$tracer" || true
+	tail -n +$((before + 1)) "$T/trace" | grep -v 'resumed>\|+++\|---' >"$T/calls" || true
+	sort "$T/calls" | sed 's/^[0-9]* *//; s/(.*//' | sort | uniq -c
+	COUNT=$(wc -l <"$T/calls")
+}
+
+traced_call() # a name that is probed for the first time makes the daemon look
+{
+	"$FSOP" -C "$M" '!ENOENT' stat "attach-$RANDOM$RANDOM" || return 1
+	[ -s "$T/trace" ]
+}
+
+@test "a cold stat in a directory of 2,000 entries: at most 8 system calls" {
+	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 2000
+	put "$L/other/x" x
+	union_mount
+	syscalls f stat d/n777
+	[ "$COUNT" -le 16 ] # two components, the directory and the name
+	f stat d type d
+	syscalls f stat d/n1234
+	[ "$COUNT" -le 8 ]
+}
+
+@test "the same in a merged directory of three layers" {
+	LAYERS=("$L" "$L2" "$L3")
+	for l in "$L" "$L2" "$L3"; do mkdir "$l/d"; "$FSOP" mkmany "$l/d" "${l##*/}-" 700; done
+	union_mount
+	f stat d type d
+	syscalls f stat d/lower-333
+	[ "$COUNT" -le 8 ]
+}
+
+@test "200 layers: a name in a warm directory costs as with one, an absent one too" {
+	LAYERS=()
+	for i in {1..200}; do put "$T/l/$i/d/n$i" "$i"; LAYERS+=("$T/l/$i"); done
+	"$FSOP" mkmany "$T/l/200/d" m 100
+	union_mount
+	ls "$M/d" >/dev/null
+	syscalls f stat d/m5 , stat d/m50 , stat d/m70 , stat d/m99 , stat d/m1 , stat d/m2 , stat d/m3 , stat d/m4
+	many=$COUNT
+	syscalls f '!ENOENT' stat d/x1 , '!ENOENT' stat d/x2 , '!ENOENT' stat d/x3 , '!ENOENT' stat d/x4 , '!ENOENT' stat d/x5 , '!ENOENT' stat d/x6 , '!ENOENT' stat d/x7 , '!ENOENT' stat d/x8
+	absent=$COUNT
+	union_umount
+	LAYERS=("$T/l/200")
+	union_mount
+	ls "$M/d" >/dev/null
+	syscalls f stat d/m5 , stat d/m50 , stat d/m70 , stat d/m99 , stat d/m1 , stat d/m2 , stat d/m3 , stat d/m4
+	[ "$many" -le $((COUNT + COUNT / 2 + 4)) ]
+	syscalls f '!ENOENT' stat d/x1 , '!ENOENT' stat d/x2 , '!ENOENT' stat d/x3 , '!ENOENT' stat d/x4 , '!ENOENT' stat d/x5 , '!ENOENT' stat d/x6 , '!ENOENT' stat d/x7 , '!ENOENT' stat d/x8
+	[ "$absent" -le $((COUNT + COUNT / 2 + 4)) ]
+}
+
+@test "a create, a rename and an unlink in a big directory do not read it" {
+	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 2000
+	union_mount
+	f stat d type d , chmod d 0700
+	syscalls f open w d/new w+creat , close w , rename d/new d/newer , unlink d/newer
+	[ "$(grep -c getdents "$T/calls")" = 0 ]
+	[ "$COUNT" -lt 120 ]
+}
+
+@test "a copy-up is synced before it is published; volatile never syncs" {
+	put "$L/f" x; put "$L/g" y; put "$L/h" z
+	union_mount fsync=auto
+	syscalls f open w f w
+	grep -Eq 'fsync|fdatasync|syncfs|sync_file_range' "$T/calls"
+	union_umount
+	union_mount volatile
+	syscalls f open w g w , fsync w , syncfs w , fdatasync w
+	if grep -E 'fsync|fdatasync|syncfs|sync_file_range' "$T/calls"; then fail "it syncs"; fi
+	union_umount
+	rm -rf "$W/work/incompat"
+	union_mount fsync=0
+	syscalls f open w h w , close w
+	if grep -E 'fsync|fdatasync|syncfs' "$T/calls"; then fail "it syncs"; fi
+}
+
+@test "memory: 200 bytes an inode while the kernel holds them, given back when it forgets" {
+	for i in {1..100}; do mkdir -p "$L/t/$i"; "$FSOP" mkmany "$L/t/$i" some-file-name- 200; done
+	rss() { awk '/^Rss|^Anonymous/ { s[$1] += $2 } END { print s["Anonymous:"] }' "/proc/$(daemon_pid)/smaps_rollup"; }
+	union_mount
+	find "$M" -maxdepth 1 >/dev/null
+	start=$(rss)
+	[ "$(find "$M" -type f -size +0 | wc -l)" = 20000 ]
+	full=$(rss)
+	echo "start $start KiB, with 20,000 files $full KiB"
+	# 20,000 is few: allow a fixed part for thread stacks and arenas
+	[ $((full - start)) -lt $((20000 * 200 / 1024 + 2048)) ]
+}
+
+@test "other threads go on while one large copy-up runs" {
+	# 400 MiB without holes; where the disk is too fast to tell, nothing is said
+	head -c 400M /dev/urandom >"$L/big"; mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 50
+	union_mount
+	f open w big w 3>&- &
+	copier=$!
+	wait_for "the copy to begin" test -n "$(find "$W/work" "$U" -size +1M 2>/dev/null; [ -d "/proc/$copier" ] || echo over)"
+	for i in {0..40}; do
+		f stat "d/n$i" type f , open r "d/n$i" r , read r 9 "n$i" , open w "d/new$i" w+creat , write w x
+		[ -d "/proc/$copier" ] || break
+	done
+	echo "$i rounds while it ran"
+	wait "$copier"
+	cmp "$L/big" "$M/big"
+}
+
+@test "descriptors: they do not grow with files looked at or opened and closed" {
+	for i in {1..50}; do mkdir -p "$L/t/$i"; "$FSOP" mkmany "$L/t/$i" f 20; done
+	union_mount
+	find "$M" -type f | xargs cat >/dev/null
+	[ "$(ls "/proc/$(daemon_pid)/fd" | wc -l)" -lt 600 ]
+}
