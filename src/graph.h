@@ -24,6 +24,7 @@ struct ply_htable {
 struct ply_graph {
 	struct ply_layers *ls;
 	int index_fd;
+	_Atomic uint64_t index_seq;	/* indexed files that came up; also counted when their copy-up ends */
 	void (*file_free)(void *arg, struct ply_file *file);
 	void (*dc_free)(struct ply_node *dir);
 	void *hook_arg;
@@ -31,7 +32,7 @@ struct ply_graph {
 	pthread_mutex_t lock;		/* table lock: everything down to the blank line */
 	struct ply_htable ids, names;
 	struct ply_htable idents, owners;	/* identities by object, and by node */
-	uint64_t next_id, index_seq;
+	uint64_t next_id;
 	uint64_t nlookup, bytes;
 
 	struct {

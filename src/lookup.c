@@ -53,14 +53,17 @@ static uint64_t dir_bytes(struct ply_fs *fs, struct ply_node *dir)
 
 static bool dir_cache_pays(struct ply_fs *fs, struct ply_node *dir)
 {
-	unsigned int n = dir_layers(dir), tries = atomic_load(&dir->dir->lookups);
+	struct ply_dir *d = dir->dir;
+	unsigned int n = dir_layers(dir), tries = atomic_load(&d->lookups);
+	uint64_t need;
 
-	if (n < 2 || tries < BUILD_PER_LAYER * n || atomic_load(&dir->dir->cache))
+	if (n < 2 || tries < BUILD_PER_LAYER * n || tries < atomic_load(&d->build_at) || atomic_load(&d->cache))
 		return false;
-	/* Asked at every doubling, not each time. */
-	if ((tries & (tries - 1)) && tries >= 2 * BUILD_PER_LAYER * n)
-		return false;
-	return tries >= BUILD_PER_LAYER * n + dir_bytes(fs, dir) / BUILD_BYTES_PER_TRY;
+	need = BUILD_PER_LAYER * n + dir_bytes(fs, dir) / BUILD_BYTES_PER_TRY;
+	if (tries >= need)
+		return true;
+	atomic_store(&d->build_at, (unsigned int)ply_min(need, (uint64_t)UINT32_MAX));
+	return false;
 }
 
 /* ---- a node for what was found ---- */
@@ -220,8 +223,11 @@ static int found_alias(struct found *f, struct ply_node **out)
 		n = ply_ident_find(g, f->ident[i].fs, f->ident[i].ino);
 	if (!n)
 		return -ENOENT;
+	/* Cannot be the same file, whatever its number: it gets a node that is found by name only. */
 	if (n->type != (f->res.st.st_mode & S_IFMT)) {
 		ply_node_put(g, n);
+		f->nident = 0;
+		f->check_index = false;
 		return -ENOENT;
 	}
 	r = ply_name_add(g, f->dir, f->name, n, &have);

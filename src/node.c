@@ -742,7 +742,6 @@ int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)
 		name_attach(g, fresh, NULL, n);
 		fresh = NULL;
 	}
-	g->index_seq++;
 	node_set_flags(g, n, PLY_N_INDEXED, 0);
 	pthread_mutex_unlock(&g->lock);
 	free(fresh);
@@ -751,9 +750,7 @@ int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)
 
 uint64_t ply_graph_index_seq(struct ply_graph *g)
 {
-	PLY_MUTEX(lock, &g->lock);
-
-	return g->index_seq;
+	return atomic_load(&g->index_seq);
 }
 
 /* ---- identities ---- */
@@ -937,6 +934,8 @@ int ply_node_copyup_lock(struct ply_graph *g, struct ply_node *n)
 void ply_node_copyup_unlock(struct ply_graph *g, struct ply_node *n)
 {
 	ply_node_lock(g, n);
+	if (atomic_load(&n->flags) & PLY_N_INDEXED)
+		atomic_fetch_add(&g->index_seq, 1);
 	atomic_store(&n->flags, (uint16_t)(atomic_load(&n->flags) & ~PLY_N_COPYUP));
 	pthread_cond_broadcast(&g->stripe[node_stripe(n)].copyup);
 	ply_node_unlock(g, n);

@@ -52,6 +52,7 @@ struct ply_dir {
 	_Atomic(struct ply_dircache *) cache;	/* dircache's mutex */
 	struct ply_dircaches *caches;		/* where it is counted */
 	atomic_uint lookups;			/* since the cache was last dropped: when does it pay */
+	atomic_uint build_at;			/* ... not before that many */
 	atomic_bool removed;			/* rmdir'ed or replaced: nothing can be made in it (-ENOENT) */
 	atomic_bool lost_name;			/* a name went since the node was made (readdir.h) */
 	atomic_bool impure;			/* upper directory is known to carry overlay.impure */
@@ -202,7 +203,7 @@ void ply_ident_drop(struct ply_graph *g, struct ply_node *node);
  * exist in lower only. `hex` is the entry's name. Sets the flag. 0 when it has one already. -ENOMEM.
  */
 int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex);
-/* Changes with each ply_node_set_index(): did an alias come up since I looked? */
+/* Changes when the copy-up of an indexed file ends: did an alias come up since I looked? */
 uint64_t ply_graph_index_seq(struct ply_graph *g);
 
 /* Lookup counts: entry replies count up, FORGET down. */
