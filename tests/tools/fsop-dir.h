@@ -29,7 +29,7 @@ static ssize_t getdents_raw(int fd, void *buf, size_t len)
 /* appends what one getdents64 gives; 1 more may come, 0 end, -errno */
 static int list_some(int fd, size_t bufsize, struct listing *l)
 {
-	union {
+	static union {
 		char raw[32768];
 		struct dirent64_raw align;
 	} b;

@@ -39,7 +39,7 @@ static int cmp_str(const void *a, const void *b)
 static int do_listx(int argc, char **argv) /* P [WANT]: sorted names, a blank between; prints without WANT */
 {
 	static char buf[65536], out[65536];
-	char *names[1024];
+	static char *names[1024];
 	size_t n = 0;
 	ssize_t len = argv[0][0] == '@' ? flistxattr(fdof(argv[0] + 1), buf, sizeof(buf)) :
 					  llistxattr(argv[0], buf, sizeof(buf));

@@ -13,7 +13,6 @@
  * where a command takes both ("P" below: the path itself, or @NAME for a
  * handle).  Data arguments know \n \t \\ \0 \xHH, and 0x... is bytes in hex.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -391,7 +390,7 @@ static int do_symlink(int argc, char **argv) /* TARGET PATH */
 
 static int do_readlink(int argc, char **argv) /* PATH WANT */
 {
-	char buf[PATH_MAX];
+	static char buf[PATH_MAX];
 
 	(void)argc;
 	return expect_bytes("readlink", buf, readlink(argv[0], buf, sizeof(buf)), argv[1]);
@@ -501,7 +500,7 @@ static int do_watch(int argc, char **argv) /* NAME PATH: inotify on everything b
 
 static int do_event(int argc, char **argv) /* NAME: at least one event has come */
 {
-	char buf[4096];
+	static char buf[4096];
 	ssize_t n = read(fdof(argv[0]), buf, sizeof(buf));
 
 	(void)argc;

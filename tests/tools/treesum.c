@@ -13,7 +13,6 @@
  * Hard links show as a reference to the first name of the file. Works below PATH_MAX
  * because it walks by descriptor. Does not cross into other mounts.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -134,7 +133,7 @@ static int cmp_str(const void *a, const void *b)
 static void print_xattrs(const char *path, const char *name)
 {
 	static char list[65536], value[65536];
-	char *names[2048];
+	static char *names[2048];
 	ssize_t len = llistxattr(name, list, sizeof(list));
 	size_t n = 0;
 
@@ -204,7 +203,7 @@ static void print_object(const char *path, const char *name, const struct stat *
 		printf(" h%016llx", (unsigned long long)h);
 	}
 	if (S_ISLNK(st->st_mode)) {
-		char target[PATH_MAX];
+		static char target[PATH_MAX];
 		ssize_t n = readlink(name, target, sizeof(target));
 
 		if (n < 0)
