@@ -3,7 +3,6 @@
  * The tree that both sides start from. Each layer is made by steps that are applied twice: to the layer in the on-disk
  * form (whiteouts, opaque marks), and to the plain directory as what the step means.
  */
-#define _GNU_SOURCE
 #include "model.h"
 
 #include <errno.h>
@@ -54,7 +53,7 @@ static void join(char *out, const char *dir, const char *path)
 
 static bool exists(const char *dir, const char *path)
 {
-	char full[MODEL_PATH * 2];
+	static char full[MODEL_PATH * 2];
 	struct stat st;
 
 	join(full, dir, path);
@@ -63,7 +62,7 @@ static bool exists(const char *dir, const char *path)
 
 static void plain_remove(struct gen *g, const char *path)
 {
-	char full[MODEL_PATH * 2];
+	static char full[MODEL_PATH * 2];
 
 	join(full, g->m->dir[PLAIN], path);
 	nftw(full, remove_one, 32, FTW_DEPTH | FTW_PHYS);
@@ -72,7 +71,7 @@ static void plain_remove(struct gen *g, const char *path)
 /* Hiding one of several names would leave a link count in the lower layer that no union can correct. */
 static bool has_links(struct gen *g, const char *path)
 {
-	char full[MODEL_PATH * 2];
+	static char full[MODEL_PATH * 2];
 
 	join(full, g->m->dir[PLAIN], path);
 	found_link = false;
@@ -82,7 +81,7 @@ static bool has_links(struct gen *g, const char *path)
 
 static void layer_parents(struct gen *g, const char *path)
 {
-	char full[MODEL_PATH * 2];
+	static char full[MODEL_PATH * 2];
 
 	join(full, g->layer, path);
 	for (char *p = full + strlen(g->layer) + 1; (p = strchr(p, '/')); p++) {
@@ -237,7 +236,7 @@ static mode_t any_type(struct gen *g)
 
 static void whiteout(struct gen *g, const char *path)
 {
-	char full[MODEL_PATH * 2];
+	static char full[MODEL_PATH * 2];
 
 	layer_parents(g, path);
 	join(full, g->layer, path);
@@ -248,7 +247,7 @@ static void whiteout(struct gen *g, const char *path)
 
 static void opaque(struct gen *g, const char *path)
 {
-	char full[MODEL_PATH * 2];
+	static char full[MODEL_PATH * 2];
 
 	plain_remove(g, path);
 	make(g, path, S_IFDIR);

@@ -3,7 +3,6 @@
  * model --generate [OPTIONS] PLAIN LAYER...   fill PLAIN and the layers (bottom first) with one tree
  * model [OPTIONS] UNION PLAIN                 apply one stream of operations to both and compare
  */
-#define _GNU_SOURCE
 #include "model.h"
 
 #include <errno.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What each operation does on one side, and the text of what came of it. */
-#define _GNU_SOURCE
 #include "model.h"
 
 #include <dirent.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The choice of the next operation, and its form as a line of text. */
-#define _GNU_SOURCE
 #include "model.h"
 
 #include <fcntl.h>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Walks of both trees: the list of paths to choose from, and the comparison. */
-#define _GNU_SOURCE
 #include "model.h"
 
 #include <dirent.h>

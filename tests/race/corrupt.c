@@ -9,7 +9,6 @@
  * sees the new content, except of an executable; `snapshot` lets it keep the old one, whole. That the layers are
  * untouched is checked by the caller.
  */
-#define _GNU_SOURCE
 #include "race.h"
 
 #include <fcntl.h>
@@ -181,8 +180,8 @@ static void start_child(struct cell *c)
 	if (!c->child) {
 		dup2(in[0], 0);
 		dup2(out[1], 1);
-		fchdir(root);
-		execl(c->path, c->path, "--hold", NULL);
+		if (!fchdir(root))
+			execl(c->path, c->path, "--hold", NULL);
 		_exit(127);
 	}
 	close(in[0]);

@@ -8,7 +8,6 @@
  * (which may fill a cache that serves the first reader afterwards), the first one goes on or seeks back. Then with
  * threads.
  */
-#define _GNU_SOURCE
 #include "race.h"
 
 #include <dirent.h>

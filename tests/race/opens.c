@@ -11,7 +11,6 @@
  *
  * With --snapshot, a handle that was opened before may keep what it saw; otherwise it sees what is published.
  */
-#define _GNU_SOURCE
 #include "race.h"
 
 #include <fcntl.h>

@@ -11,7 +11,6 @@
  * quarrel about a few common names, where only a sane errno is demanded, and a mover renames the shared directories,
  * which the workers hold by descriptor.
  */
-#define _GNU_SOURCE
 #include "race.h"
 
 #include <dirent.h>
