@@ -54,6 +54,13 @@ static int probe_superblock(struct probe *p)
 	return err;
 }
 
+/* The kernel wants room for its smallest buffer. */
+struct probe_in {
+	struct fuse_in_header h;
+	struct fuse_init_in init;
+	char rest[FUSE_MIN_READ_BUFFER];
+};
+
 /* Answers INIT by hand. -EOPNOTSUPP: this kernel knows no passthrough. */
 static int probe_init(struct probe *p, unsigned int depth)
 {
@@ -61,28 +68,26 @@ static int probe_init(struct probe *p, unsigned int depth)
 		struct fuse_out_header h;
 		struct fuse_init_out init;
 	} out = { .h = { .len = sizeof(out) } };
-	struct {
-		struct fuse_in_header h;
-		struct fuse_init_in init;
-		char rest[8192];	/* the kernel wants room for its smallest buffer */
-	} in;
+	ply_autofree struct probe_in *in = malloc(sizeof(*in));
 	struct pollfd pfd = { .fd = p->dev, .events = POLLIN };
 	uint64_t flags;
 	ssize_t n;
 
+	if (!in)
+		return -ENOMEM;
 	if (poll(&pfd, 1, PROBE_WAIT_MS) != 1)
 		return -ETIMEDOUT;
-	n = read(p->dev, &in, sizeof(in));
+	n = read(p->dev, in, sizeof(*in));
 	if (n < 0)
 		return -errno;
-	if ((size_t)n < sizeof(in.h) + sizeof(in.init) || in.h.opcode != FUSE_INIT)
+	if ((size_t)n < sizeof(in->h) + sizeof(in->init) || in->h.opcode != FUSE_INIT)
 		return -EOPNOTSUPP;
-	flags = in.init.flags | (in.init.flags & FUSE_INIT_EXT ? (uint64_t)in.init.flags2 << 32 : 0);
+	flags = in->init.flags | (in->init.flags & FUSE_INIT_EXT ? (uint64_t)in->init.flags2 << 32 : 0);
 	if (!(flags & FUSE_PASSTHROUGH))
 		return -EOPNOTSUPP;
-	out.h.unique = in.h.unique;
+	out.h.unique = in->h.unique;
 	out.init.major = FUSE_KERNEL_VERSION;
-	out.init.minor = in.init.minor;
+	out.init.minor = in->init.minor;
 	out.init.max_write = 4096;
 	out.init.flags = FUSE_INIT_EXT;
 	out.init.flags2 = (uint32_t)(FUSE_PASSTHROUGH >> 32);

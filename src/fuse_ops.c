@@ -138,12 +138,14 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 /* Answers a request that made something: node n (whose reference is taken over) and st, or err. */
 static void op_reply_made(fuse_req_t req, int err, struct ply_node *n, const struct stat *st)
 {
+	struct ply_graph *g = op_fs(req)->graph;	/* the reply ends the request */
+
 	if (err) {
 		ply_reply_err(req, err);
 		return;
 	}
 	ply_reply_entry(req, n, st);
-	ply_node_put(op_fs(req)->graph, n);
+	ply_node_put(g, n);
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
