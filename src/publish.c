@@ -189,10 +189,10 @@ static void publish_identity(struct ply_copyup_ctx *c, struct publish_place *p)
 		ply_node_put(c->fs->graph, have);
 }
 
-/* Without an index a hard-linked file has names that are not in upper: they don't lead to the copy. */
+/* A hard link that the index can't take (its handle is too long) has names in lower that don't lead to the copy. */
 static int publish_pin(struct ply_copyup_ctx *c)
 {
-	if (c->is_dir || c->st.st_nlink < 2 || c->pin >= 0)
+	if (!c->fs->work.index || c->is_dir || c->st.st_nlink < 2)
 		return 0;
 	c->pin = ply_sys_open(ply_copyup_at(c), O_PATH, 0);
 	return c->pin < 0 ? c->pin : 0;
