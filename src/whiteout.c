@@ -56,8 +56,8 @@ static int shared_make(struct ply_workdir *w)
 	if (w->whiteout_form == PLY_WH_CHARDEV) {
 		r = ply_sys_mknod(at, S_IFCHR, 0);
 	} else {
-		/* ovl_whiteout of the kernel: a regular file of no size with the attribute. */
-		r = ply_sys_mknod(at, S_IFREG, 0);
+		/* A regular file of no size with the attribute; readable, or user.* would not be. */
+		r = ply_sys_mknod(at, S_IFREG | 0644, 0);
 		if (!r)
 			r = ply_sys_setxattr(at, ply_format_attr(w->ls->xns, OVL_WHITEOUT_ATTR), "y", 1, 0);
 		if (r)
@@ -99,7 +99,7 @@ static int whiteout_at(struct ply_workdir *w, struct ply_at to)
 	if (w->whiteout_form == PLY_WH_CHARDEV)
 		return ply_sys_mknod(to, S_IFCHR, 0);
 	ply_workdir_tmpname(w, tmp);
-	r = ply_sys_mknod(PLY_AT(w->fd, tmp), S_IFREG, 0);
+	r = ply_sys_mknod(PLY_AT(w->fd, tmp), S_IFREG | 0644, 0);
 	if (r)
 		return r;
 	r = ply_sys_setxattr(PLY_AT(w->fd, tmp), ply_format_attr(w->ls->xns, OVL_WHITEOUT_ATTR), "y", 1, 0);
@@ -136,7 +136,7 @@ static int aufs_create(int dirfd, const char *name)
 
 	if (r)
 		return r;
-	r = ply_sys_mknod(PLY_AT(dirfd, wh), S_IFREG | 0600, 0);
+	r = ply_sys_mknod(PLY_AT(dirfd, wh), S_IFREG | 0644, 0);
 	/* One that stayed when the name came back is as good. */
 	return r == -EEXIST ? 0 : r;
 }
