@@ -376,7 +376,7 @@ static void op_xattr_out(fuse_req_t req, fuse_ino_t ino, const char *name, size_
 			return;
 		}
 	}
-	len = name ? ply_xattr_get(fs, n.n, name, buf, size) : ply_xattr_list(fs, n.n, buf, size);
+	len = name ? ply_xattr_get(fs, n.n, name, buf, size) : ply_xattr_list(fs, n.n, op_cred(req).uid == 0, buf, size);
 	if (len < 0)
 		ply_reply_err(req, (int)len);
 	else if (!size)

@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 
 #define XATTR_CAPS "security.capability"
+#define XATTR_TRUSTED "trusted."
 #define XATTR_MAX 65536			/* XATTR_SIZE_MAX, XATTR_LIST_MAX */
 
 static bool xattr_is_acl(const char *name)
@@ -96,7 +97,7 @@ ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name
 }
 
 /* Translates a list of the layer in place: never longer than it was, since only prefixes are taken away. */
-static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, char *list, size_t len)
+static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, bool trusted, char *list, size_t len)
 {
 	char *in = list, *out = list, *end = list + len;
 	char user[256];
@@ -104,7 +105,8 @@ static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, ch
 	while (in < end) {
 		size_t n = strlen(in) + 1;
 
-		if (!ply_xattr_to_user(l, in, user) && !xattr_is_off(fs, user)) {
+		if (!ply_xattr_to_user(l, in, user) && !xattr_is_off(fs, user) &&
+		    (trusted || strncmp(user, XATTR_TRUSTED, strlen(XATTR_TRUSTED)) != 0)) {
 			size_t m = strlen(user) + 1;
 
 			memcpy(out, user, m);
@@ -115,7 +117,7 @@ static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, ch
 	return (size_t)(out - list);
 }
 
-ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, char *list, size_t size)
+ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, bool trusted, char *list, size_t size)
 {
 	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
 	ply_autofree char *raw = NULL;
@@ -133,7 +135,7 @@ ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, char *list, siz
 	len = ply_sys_listxattr_alloc(loc.at, &raw);
 	if (len <= 0)
 		return len;
-	len = (ssize_t)xattr_filter_list(fs, loc.layer, raw, (size_t)len);
+	len = (ssize_t)xattr_filter_list(fs, loc.layer, trusted, raw, (size_t)len);
 	if (!size)
 		return len;
 	if ((size_t)len > size)

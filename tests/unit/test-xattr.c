@@ -83,10 +83,10 @@ static struct ply_node *get(const char *name)
 static bool listed(struct ply_node *n, const char *name)
 {
 	char list[4096];
-	ssize_t len = ply_xattr_list(fs, n, list, sizeof(list));
+	ssize_t len = ply_xattr_list(fs, n, true, list, sizeof(list));
 
 	assert_true(len >= 0);
-	assert_int_equal(ply_xattr_list(fs, n, NULL, 0), len);
+	assert_int_equal(ply_xattr_list(fs, n, true, NULL, 0), len);
 	for (const char *p = list; p < list + len; p += strlen(p) + 1)
 		if (!strcmp(p, name))
 			return true;
@@ -106,7 +106,7 @@ static void test_basic(void **state)
 	assert_int_equal(ply_xattr_get(fs, n, "user.b", val, 1), -ERANGE);
 	assert_int_equal(ply_xattr_get(fs, n, "user.none", val, sizeof(val)), -ENODATA);
 	assert_true(listed(n, "user.a"));
-	assert_int_equal(ply_xattr_list(fs, n, val, 3), -ERANGE);
+	assert_int_equal(ply_xattr_list(fs, n, true, val, 3), -ERANGE);
 	/* What fails must not copy up. */
 	assert_int_equal(ply_xattr_remove(fs, n, "user.none"), -ENODATA);
 	assert_int_equal(ply_xattr_set(fs, n, "user.a", "x", 1, XATTR_CREATE, false), -EEXIST);
@@ -185,7 +185,7 @@ static void test_off(void **state)
 	stage("setfacl -m u:1234:rwx low/f", ",noxattrs");
 	n = get("f");
 	assert_int_equal(ply_xattr_get(fs, n, "user.a", val, sizeof(val)), -EOPNOTSUPP);
-	assert_int_equal(ply_xattr_list(fs, n, val, sizeof(val)), -EOPNOTSUPP);
+	assert_int_equal(ply_xattr_list(fs, n, true, val, sizeof(val)), -EOPNOTSUPP);
 	assert_int_equal(ply_xattr_set(fs, n, "user.a", "x", 1, 0, false), -EOPNOTSUPP);
 	assert_int_equal(ply_xattr_remove(fs, n, "user.a"), -EOPNOTSUPP);
 	ply_node_put(fs->graph, n);
@@ -329,6 +329,8 @@ static void test_symlink(void **state)
 		assert_int_equal(ply_xattr_set(fs, n, "trusted.x", "1", 1, 0, false), 0);
 		assert_int_equal(ply_xattr_get(fs, n, "trusted.x", val, sizeof(val)), 1);
 		assert_int_equal(lgetxattr(at("up/link"), "trusted.x", val, sizeof(val)), 1);
+		assert_true(listed(n, "trusted.x"));
+		assert_int_equal(ply_xattr_list(fs, n, false, NULL, 0), 0);
 	}
 	ply_node_put(fs->graph, n);
 	stage_end();
