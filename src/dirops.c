@@ -214,8 +214,8 @@ static int dirops_replace_whiteout(struct ply_fs *fs, int updir, const char *nam
 				r = ply_sys_rename(from, to, 0);
 		}
 	}
-	if (!r && fs->layers.upper->aufs)
-		ply_whiteout_remove(&fs->work, updir, name);
+	if (!r)
+		ply_whiteout_clear_aufs(&fs->work, updir, name);
 	return r;
 }
 
@@ -302,7 +302,7 @@ static int dirops_make(struct ply_fs *fs, struct ply_node *dir, const char *name
 			close(ply_take_fd(&m->fd));
 		return r;
 	}
-	return ply_attr_show(fs, *out, st);
+	return ply_attr_show_locked(fs, *out, st);
 }
 
 int ply_dirops_mkdir(struct ply_fs *fs, struct ply_node *dir, const char *name, mode_t mode,
@@ -405,7 +405,7 @@ int ply_dirops_tmpfile(struct ply_fs *fs, struct ply_node *dir, mode_t mode, int
 	atomic_fetch_or(&n->flags, PLY_N_UNLINKED);
 	r = ply_node_pin(fs->graph, n, PLY_FD(fd));
 	if (!r)
-		r = ply_attr_show(fs, n, st);
+		r = ply_attr_show_locked(fs, n, st);
 	if (r) {
 		ply_node_put(fs->graph, n);
 		return r;
@@ -539,7 +539,7 @@ int ply_dirops_link(struct ply_fs *fs, struct ply_node *n, struct ply_node *dir,
 	r = ply_name_add(fs->graph, dir, name, n, &have);
 	if (have)
 		ply_node_put(fs->graph, have);
-	return r ? r : ply_attr_show(fs, n, st);
+	return r ? r : ply_attr_show_locked(fs, n, st);
 }
 
 /* ---- removing ---- */

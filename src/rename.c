@@ -403,8 +403,8 @@ static int rename_replace(struct rename_ctx *c)
 	}
 	if (!r && victim && victim->type != S_IFDIR)
 		ply_dirops_index_end(fs, &c->victim);
-	if (!r && fs->layers.upper->aufs)
-		ply_whiteout_remove(&fs->work, c->to.up->fd, c->to.name);
+	if (!r)
+		ply_whiteout_clear_aufs(&fs->work, c->to.up->fd, c->to.name);
 	return r;
 }
 

@@ -281,3 +281,9 @@ int ply_whiteout_remove(struct ply_workdir *w, int dirfd, const char *name)
 	/* In an opaque directory none was made. */
 	return r == -ENOENT && w->whiteout_form == PLY_WH_XATTR ? 0 : r;
 }
+
+void ply_whiteout_clear_aufs(struct ply_workdir *w, int dirfd, const char *name)
+{
+	if (w->ls->upper->aufs)
+		aufs_remove(dirfd, name);
+}

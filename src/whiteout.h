@@ -27,5 +27,7 @@ int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name);
 int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir);
 /* Removes what whites out `name` in upper directory dirfd without anything in its place (rollback only). */
 int ply_whiteout_remove(struct ply_workdir *w, int dirfd, const char *name);
+/* An object has just come to `name`: a .wh.NAME beside it has nothing to say any more. No-op where none is. */
+void ply_whiteout_clear_aufs(struct ply_workdir *w, int dirfd, const char *name);
 
 #endif
