@@ -455,6 +455,16 @@ static int copyup_topmost(struct ply_fs *fs, struct ply_node *dir, struct ply_no
 	}
 }
 
+/*
+ * A directory that has a second layer now shows another link count. Nothing is locked
+ * here, and attributes alone are dropped without waiting for anything.
+ */
+static void copyup_tell(struct ply_fs *fs, struct ply_node *dir)
+{
+	if (fs->up.inval_inode)
+		fs->up.inval_inode(fs->up.arg, dir->id, -1, 0);
+}
+
 int ply_copyup_dir(struct ply_fs *fs, struct ply_node *dir)
 {
 	struct ply_node *top;
@@ -467,6 +477,8 @@ int ply_copyup_dir(struct ply_fs *fs, struct ply_node *dir)
 		if (r)
 			return r;
 		r = copyup_node(fs, top, PLY_COPYUP_META);
+		if (!r)
+			copyup_tell(fs, top);
 		ply_node_put(fs->graph, top);
 		if (r < 0)
 			return r;
