@@ -173,13 +173,6 @@ int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name)
 	return whiteout_at(w, PLY_AT(dirfd, name));
 }
 
-/* `tmp` is what was there before; nothing leads to it any more. */
-static int moved_away(struct ply_workdir *w, const char *tmp)
-{
-	ply_workdir_discard(w, tmp);
-	return 0;
-}
-
 static int replace_file(struct ply_workdir *w, struct ply_at at)
 {
 	char tmp[PLY_TMP_MAX];
@@ -195,95 +188,127 @@ static int replace_file(struct ply_workdir *w, struct ply_at at)
 	return r;
 }
 
-static int replace_dir(struct ply_workdir *w, struct ply_at at)
+/* What is at `at` goes to work/tmp, a whiteout comes in its place. */
+static int park_below_whiteout(struct ply_workdir *w, struct ply_at at, const char *tmp)
 {
-	char tmp[PLY_TMP_MAX];
 	int r;
 
-	ply_workdir_tmpname(w, tmp);
 	if (w->ls->can.rename_exchange) {
 		r = whiteout_at(w, PLY_AT(w->fd, tmp));
 		if (r)
 			return r;
 		r = ply_sys_rename(PLY_AT(w->fd, tmp), at, RENAME_EXCHANGE);
-		if (!r)
-			return moved_away(w, tmp);
-		ply_workdir_discard(w, tmp);
+		if (r)
+			ply_workdir_discard(w, tmp);
 		return r;
 	}
-	if (w->ls->can.rename_whiteout) {
-		r = ply_sys_rename(at, PLY_AT(w->fd, tmp), RENAME_WHITEOUT);
-		return r ? r : moved_away(w, tmp);
-	}
+	if (w->ls->can.rename_whiteout)
+		return ply_sys_rename(at, PLY_AT(w->fd, tmp), RENAME_WHITEOUT);
 	/* Two steps: a crash between them lets the lower directory show again. Nothing better is left here. */
 	r = ply_sys_rename(at, PLY_AT(w->fd, tmp), 0);
 	if (r)
 		return r;
 	r = whiteout_at(w, at);
-	if (!r)
-		return moved_away(w, tmp);
-	if (ply_sys_rename(PLY_AT(w->fd, tmp), at, 0))
+	if (r && ply_sys_rename(PLY_AT(w->fd, tmp), at, 0))
 		ply_warn("'%s' cannot be put back into upper after a failure", at.name);
 	return r;
 }
 
-/* The whiteout stands beside the name: it first, so that at no time the lower one shows. */
-static int replace_aufs(struct ply_workdir *w, int dirfd, const char *name, bool is_dir)
+int ply_whiteout_park(struct ply_workdir *w, int dirfd, const char *name, char tmp[PLY_TMP_MAX])
 {
-	char tmp[PLY_TMP_MAX];
-	int r = aufs_create(dirfd, name);
+	struct ply_at at = PLY_AT(dirfd, name);
+	int r = 0;
 
+	ply_workdir_tmpname(w, tmp);
+	switch (w->whiteout_form) {
+	case PLY_WH_CHARDEV:
+		return park_below_whiteout(w, at, tmp);
+	case PLY_WH_XATTR:
+		r = mark_for_xattr(w, dirfd);
+		if (!r)
+			return park_below_whiteout(w, at, tmp);
+		break;
+	case PLY_WH_AUFS:
+		/* The whiteout stands beside the name: it first, so that at no time the lower one shows. */
+		r = aufs_create(dirfd, name);
+		break;
+	}
+	return r < 0 ? r : ply_sys_rename(at, PLY_AT(w->fd, tmp), 0);
+}
+
+int ply_whiteout_unpark(struct ply_workdir *w, int dirfd, const char *name, const char *tmp)
+{
+	struct ply_at at = PLY_AT(dirfd, name), from = PLY_AT(w->fd, tmp);
+	struct stat st;
+	int r = ply_sys_stat(at, &st);
+
+	if (r == -ENOENT) {
+		/* AUFS's .wh.NAME, if that is what hides it, hides lower ones only: it may stay. */
+		return ply_sys_rename(from, at, 0);
+	}
 	if (r)
 		return r;
-	if (!is_dir)
-		return ply_sys_unlink(PLY_AT(dirfd, name));
-	ply_workdir_tmpname(w, tmp);
-	r = ply_sys_rename(PLY_AT(dirfd, name), PLY_AT(w->fd, tmp), 0);
-	return r ? r : moved_away(w, tmp);
+	r = w->ls->can.rename_exchange ? ply_sys_rename(from, at, RENAME_EXCHANGE) : -EINVAL;
+	if (!r) {
+		ply_workdir_discard(w, tmp);
+		return 0;
+	}
+	r = ply_sys_unlink(at);
+	return r ? r : ply_sys_rename(from, at, 0);
 }
 
 int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir)
 {
-	struct ply_at at = PLY_AT(dirfd, name);
 	char tmp[PLY_TMP_MAX];
 	int r;
 
-	if (w->whiteout_form == PLY_WH_AUFS)
-		return replace_aufs(w, dirfd, name, is_dir);
-	if (w->whiteout_form == PLY_WH_XATTR) {
-		r = mark_for_xattr(w, dirfd);
-		if (r < 0)
-			return r;
-		if (r == 1 && !is_dir)
-			return ply_sys_unlink(at);
-		if (r == 1) {
-			ply_workdir_tmpname(w, tmp);
-			r = ply_sys_rename(at, PLY_AT(w->fd, tmp), 0);
-			return r ? r : moved_away(w, tmp);
-		}
+	if (is_dir) {
+		r = ply_whiteout_park(w, dirfd, name, tmp);
+		if (!r)
+			ply_workdir_discard(w, tmp);
+		return r;
 	}
-	return is_dir ? replace_dir(w, at) : replace_file(w, at);
+	switch (w->whiteout_form) {
+	case PLY_WH_CHARDEV:
+		break;
+	case PLY_WH_XATTR:
+		r = mark_for_xattr(w, dirfd);
+		if (r)
+			return r < 0 ? r : ply_sys_unlink(PLY_AT(dirfd, name));
+		break;
+	case PLY_WH_AUFS:
+		r = aufs_create(dirfd, name);
+		return r ? r : ply_sys_unlink(PLY_AT(dirfd, name));
+	}
+	return replace_file(w, PLY_AT(dirfd, name));
+}
+
+/* Is what stands at `name` of an upper directory itself a whiteout? */
+static int is_whiteout(struct ply_workdir *w, int dirfd, const char *name)
+{
+	struct stat st;
+	int r = ply_sys_stat(PLY_AT(dirfd, name), &st);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	return ply_whiteout_check(w->ls->upper, dirfd, w->whiteout_form == PLY_WH_XATTR, name, &st);
 }
 
 int ply_whiteout_remove(struct ply_workdir *w, int dirfd, const char *name)
 {
-	int r;
+	int r = is_whiteout(w, dirfd, name), beside;
 
-	if (w->whiteout_form == PLY_WH_AUFS) {
-		r = aufs_remove(dirfd, name);
-		/* A char 0/0 of an earlier mount. */
-		if (r != -ENOENT && r != -ENAMETOOLONG)
-			return r;
-	}
-	r = ply_sys_unlink(PLY_AT(dirfd, name));
-	if (r == -ENOENT && w->ls->upper->aufs)
-		r = aufs_remove(dirfd, name);
-	/* In an opaque directory none was made. */
-	return r == -ENOENT && w->whiteout_form == PLY_WH_XATTR ? 0 : r;
+	if (r < 0)
+		return r;
+	r = r ? ply_sys_unlink(PLY_AT(dirfd, name)) : -ENOENT;
+	if ((r && r != -ENOENT) || !w->ls->upper->aufs)
+		return r;
+	beside = aufs_remove(dirfd, name);
+	return beside == -ENOENT || beside == -ENAMETOOLONG ? r : beside;
 }
 
 void ply_whiteout_clear_aufs(struct ply_workdir *w, int dirfd, const char *name)
 {
 	if (w->ls->upper->aufs)
-		aufs_remove(dirfd, name);
+		(void)aufs_remove(dirfd, name);
 }

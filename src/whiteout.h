@@ -16,7 +16,8 @@ int ply_whiteout_check(const struct ply_layer *l, int dirfd, bool dir_has_xattr_
 /*
  * Puts a whiteout at `name` of upper directory dirfd, which must not exist (-EEXIST).
  * The kernel's char 0/0 hard-linked from one reusable inode in work where possible, else
- * mknod; else xattr whiteout (marks dirfd opaque=x first); else .wh.NAME. Atomic.
+ * mknod; else xattr whiteout (marks dirfd opaque=x first); else .wh.NAME. Atomic. What it makes belongs to
+ * this directory and name: don't make one elsewhere and move it here (park, replace do that as it must be done).
  */
 int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name);
 /*
@@ -25,7 +26,16 @@ int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name);
  * whiteout in work, then the old directory is removed from work (must hold only whiteouts).
  */
 int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir);
-/* Removes what whites out `name` in upper directory dirfd without anything in its place (rollback only). */
+/*
+ * The first half of replacing a directory: it waits in work as `tmp`, below a whiteout that stands
+ * for it. Then either ply_workdir_discard(), or back again with unpark, which takes the whiteout away.
+ */
+int ply_whiteout_park(struct ply_workdir *w, int dirfd, const char *name, char tmp[PLY_TMP_MAX]);
+int ply_whiteout_unpark(struct ply_workdir *w, int dirfd, const char *name, const char *tmp);
+/*
+ * Removes what whites out `name` in upper directory dirfd without anything in its place (rollback only).
+ * An object at `name` is left alone. -ENOENT: there was no whiteout.
+ */
 int ply_whiteout_remove(struct ply_workdir *w, int dirfd, const char *name);
 /* An object has just come to `name`: a .wh.NAME beside it has nothing to say any more. No-op where none is. */
 void ply_whiteout_clear_aufs(struct ply_workdir *w, int dirfd, const char *name);

@@ -49,8 +49,10 @@ static void life_of_a_whiteout(void **state)
 	assert_int_equal(ply_whiteout_create(&u->w, fd, "b"), -EEXIST);
 	assert_int_equal(ply_whiteout_remove(&u->w, fd, "a"), 0);
 	assert_int_equal(check(u, "a"), 0);
-	if (u->w.whiteout_form == PLY_WH_CHARDEV)
-		assert_int_equal(ply_whiteout_remove(&u->w, fd, "a"), -ENOENT);
+	assert_int_equal(ply_whiteout_remove(&u->w, fd, "a"), -ENOENT);
+	/* Never the object. */
+	assert_int_equal(ply_whiteout_remove(&u->w, fd, "b"), -ENOENT);
+	assert_true(scratch_has(&u->s, "u/b"));
 	union_close(u);
 	assert_int_equal(scratch_count(&u->s, "w/work"), 0);
 	close(fd);
@@ -95,6 +97,29 @@ static void replacing_a_directory(void **state)
 	close(fd);
 }
 
+static void parking_a_directory(void **state)
+{
+	struct union_dirs *u = *state;
+	int fd = upper_fd(u);
+	char tmp[PLY_TMP_MAX];
+
+	union_open(u);
+	scratch_dir(&u->s, "u/d");
+	scratch_file(&u->s, "u/d/f", "x");
+	assert_int_equal(ply_whiteout_park(&u->w, fd, "d", tmp), 0);
+	assert_int_equal(check(u, "d"), 1);
+	assert_int_equal(ply_whiteout_unpark(&u->w, fd, "d", tmp), 0);
+	assert_int_equal(check(u, "d"), 0);
+	assert_true(scratch_has(&u->s, "u/d/f"));
+	assert_int_equal(ply_whiteout_park(&u->w, fd, "d", tmp), 0);
+	assert_int_equal(check(u, "d"), 1);
+	ply_workdir_discard(&u->w, tmp);
+	assert_int_equal(check(u, "d"), 1);
+	union_close(u);
+	assert_int_equal(scratch_count(&u->s, "w/work"), 0);
+	close(fd);
+}
+
 static void all_of_it(void **state)
 {
 	struct union_dirs *u = *state;
@@ -106,6 +131,9 @@ static void all_of_it(void **state)
 	union_remove(u);
 	union_make(u);
 	replacing_a_directory(state);
+	union_remove(u);
+	union_make(u);
+	parking_a_directory(state);
 }
 
 static void as_xattrs(void **state)
@@ -428,6 +456,7 @@ int main(void)
 		union_test(life_of_a_whiteout),
 		union_test(replacing_a_file),
 		union_test(replacing_a_directory),
+		union_test(parking_a_directory),
 		union_test(links_to_one_inode),
 		union_test(more_links_than_an_inode_has),
 		union_test(odd_names),
