@@ -75,6 +75,7 @@ struct features {
 	bool stale_readers;	/* hold read-only descriptors over another one's write */
 	bool ino, nlink, dino;	/* compare link counts, stable inode numbers, d_ino */
 	bool holes;		/* copy-up keeps holes (the kernel's fills those in a chunk of 1 MiB) */
+	bool root_strips;	/* root's write drops suid and sgid, as everybody's does */
 	bool ovlxattr;		/* users may set trusted.overlay.* */
 	bool mapped;		/* hold shared read mappings over writes */
 };

@@ -713,12 +713,33 @@ static void op_dispatch(struct model *m, enum side s, const struct op *op, int b
 	}
 }
 
+/*
+ * A passthrough write has the rights of the daemon's backing file, without CAP_FSETID, so that an ordinary user's write
+ * drops suid and sgid: root's drops them too, which other filesystems do not do. Where that is so, take them off before.
+ */
+static void strip_before(const struct op *op, int base, int fd)
+{
+	bool by_path = op->kind == OP_writefile;
+	struct stat st;
+
+	if (op->user || (!by_path && op->kind != OP_write && op->kind != OP_pwrite))
+		return;
+	if ((by_path ? fstatat(base, op->path, &st, 0) : fstat(fd, &st)) || !S_ISREG(st.st_mode) || !(st.st_mode & 06000))
+		return;
+	if (by_path)
+		fchmodat(base, op->path, st.st_mode & 01777, 0);
+	else
+		fchmod(fd, st.st_mode & 01777);
+}
+
 void op_run(struct model *m, enum side s, const struct op *op, char out[MODEL_OUT])
 {
 	int base = op->dslot < 0 ? m->root[s] : m->slots[op->dslot].fd[s];
 	struct result r = { .out = out };
 
 	out[0] = '\0';
+	if (m->feat.root_strips)
+		strip_before(op, base, m->slots[op->slot].fd[s]);
 	if (op->user) {
 		setfsgid(op->user);
 		setfsuid(op->user);
