@@ -274,6 +274,32 @@ static void a_mount_point_may_be_a_lower_itself(void **state)
 	stage_free(t);
 }
 
+static void five_hundred_layers(void **state)
+{
+	struct scratch *s = *state;
+	struct ply_layers *ls = calloc(1, sizeof(*ls));
+	char **lower = calloc(PLY_MAX_LAYERS, sizeof(*lower)), name[16], err[256];
+	struct ply_options o = { .lower = lower, .nlower = PLY_MAX_LAYERS };
+	struct stat st;
+
+	assert_non_null(ls);
+	assert_non_null(lower);
+	for (int i = 0; i < PLY_MAX_LAYERS; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		scratch_dir(s, name);
+		assert_true(asprintf(&lower[i], "%s/%d", s->path, i) > 0);
+	}
+	assert_int_equal(ply_layers_open(ls, &o, err, sizeof(err)), 0);
+	assert_int_equal(fstatat(s->fd, "499", &st, 0), 0);
+	assert_int_equal(ls->layer[500].root_stat.st_ino, st.st_ino);
+	assert_int_equal(atomic_load(&ls->nfs), 1);
+	ply_layers_close(ls);
+	for (int i = 0; i < PLY_MAX_LAYERS; i++)
+		free(lower[i]);
+	free(lower);
+	free(ls);
+}
+
 /* --- with mounts --- */
 
 /* A private mount namespace, in the masked child only. */
@@ -504,6 +530,7 @@ int main(void)
 		cmocka_unit_test(opens_without_clones),
 		cmocka_unit_test(in_bind_mounts),
 		scratch_test(opens_in_order),
+		scratch_test(five_hundred_layers),
 		scratch_test(without_upper),
 		scratch_test(a_layer_that_is_a_symlink),
 		scratch_test(bad_layers_are_named),
