@@ -359,24 +359,22 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* --- extended attributes --- */
 
-/* Shared by getxattr and listxattr: the length, or the bytes. */
+/* Shared by getxattr and listxattr (name NULL): the length, or the bytes. */
 static void op_xattr_out(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct ply_fs *fs = op_fs(req);
-	ply_autofree char *buf = NULL;
+	ply_autofree char *buf = size ? malloc(size) : NULL;
 	ssize_t len;
 
 	ply_autonode(n, fs, op_node(req, ino));
 	if (!n.n)
 		return;
-	if (size) {
-		buf = malloc(size);
-		if (!buf) {
-			ply_reply_err(req, -ENOMEM);
-			return;
-		}
-	}
-	len = name ? ply_xattr_get(fs, n.n, name, buf, size) : ply_xattr_list(fs, n.n, op_cred(req).uid == 0, buf, size);
+	if (size && !buf)
+		len = -ENOMEM;
+	else if (name)
+		len = ply_xattr_get(fs, n.n, name, buf, size);
+	else	/* trusted.* is listed to whoever may read it; for FUSE the kernel leaves that to us */
+		len = ply_xattr_list(fs, n.n, fuse_req_ctx(req)->uid == 0, buf, size);
 	if (len < 0)
 		ply_reply_err(req, (int)len);
 	else if (!size)
