@@ -68,6 +68,7 @@ struct ply_layers {
 	struct {
 		bool chardev_whiteout;	/* mknod c 0 0 works */
 		bool xattr;		/* overlay xattrs can be set */
+		bool link;		/* hard links between directories */
 		bool tmpfile;		/* O_TMPFILE + linkat */
 		bool rename_whiteout, rename_exchange;
 		bool dtype;

@@ -251,7 +251,8 @@ int ply_sys_identity(int fd, dev_t *dev, uint64_t *ino, uint64_t *mnt)
 		*mnt = stx.stx_mask & STATX_MNT_ID ? stx.stx_mnt_id : 0;
 		return 0;
 	}
-	if (r != -ENOSYS && r != -EPERM)
+	/* EINVAL: the libc's stand-in for a missing statx knows fewer flags. */
+	if (r != -ENOSYS && r != -EPERM && r != -EINVAL)
 		return r;
 	r = ply_sys_stat(PLY_FD(fd), &st);
 	if (r)

@@ -425,13 +425,31 @@ static bool is_whiteout_at(struct ply_workdir *w, const char *name)
 	return !ply_sys_stat(PLY_AT(w->fd, name), &st) && ply_layer_is_whiteout_stat(&st);
 }
 
-static void probe_rename(struct ply_workdir *w, const char *file)
+static void probe_link(struct ply_workdir *w, const char *file)
+{
+	char dir[PLY_TMP_MAX];
+	ply_autofd fd = -1;
+
+	ply_workdir_tmpname(w, dir);
+	fd = own_dir(w->fd, dir);
+	/* From one directory to another: that is how the index does it. */
+	if (fd >= 0)
+		w->ls->can.link = !ply_sys_link(PLY_AT(w->fd, file), PLY_AT(fd, "x"));
+	ply_workdir_discard(w, dir);
+}
+
+static void probe_rename(struct ply_workdir *w)
 {
 	char a[PLY_TMP_MAX], b[PLY_TMP_MAX];
+	int fd;
 
 	ply_workdir_tmpname(w, a);
 	ply_workdir_tmpname(w, b);
-	if (ply_sys_link(PLY_AT(w->fd, file), PLY_AT(w->fd, a)) || ply_sys_mkdir(PLY_AT(w->fd, b), 0700))
+	fd = make_file(w, a);
+	if (fd < 0)
+		return;
+	close(fd);
+	if (ply_sys_mkdir(PLY_AT(w->fd, b), 0700))
 		goto out;
 	w->ls->can.rename_exchange = !ply_sys_rename(PLY_AT(w->fd, a), PLY_AT(w->fd, b), RENAME_EXCHANGE);
 	if (w->ls->can.rename_exchange) {
@@ -484,7 +502,8 @@ static int probe(struct ply_workdir *w, char *err, size_t errlen)
 	probe_tmpfile(w);
 	probe_xattr(w, PLY_AT(w->fd, name));
 	probe_reflink(w, file);
-	probe_rename(w, name);
+	probe_link(w, name);
+	probe_rename(w);
 	probe_whiteout(w);
 	ply_workdir_discard(w, name);
 	if (!w->ls->can.xattr)
@@ -676,6 +695,8 @@ static const char *index_obstacle(const struct ply_workdir *w)
 
 	if (!ls->can.xattr)
 		return "the upper has no extended attributes";
+	if (!ls->can.link)
+		return "the upper has no hard links";
 	for (unsigned int i = 0; i < ls->first_data; i++)
 		if (!ls->fs[ls->layer[i].fs].has_handles)
 			return "a layer's filesystem has no lasting file handles";

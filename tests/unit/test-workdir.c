@@ -17,7 +17,8 @@ static void opens_and_probes(void **state)
 	assert_true(scratch_has(&u->s, "w/work"));
 	assert_int_equal(scratch_count(&u->s, "w/work"), 0);
 	assert_int_equal(scratch_count(&u->s, "u"), 0);
-	assert_true(u->ls->can.dtype);
+	assert_true(u->ls->can.dtype && u->ls->can.link);
+	assert_true(u->ls->can.rename_exchange);
 	assert_true(u->w.sync);
 	assert_true(u->w.fd >= 0);
 	ply_workdir_tmpname(&u->w, a);
@@ -65,6 +66,24 @@ static void nothing_is_there(void **state)
 {
 	(void)state;
 	union_masked("tmpfile,xattr,xattrat,rename-flags,reflink,mknod,handles,uuid,flock", nothing_is_there_body);
+}
+
+static void no_links_body(void **state)
+{
+	struct union_dirs *u = *state;
+
+	union_open(u);
+	assert_false(u->ls->can.link);
+	assert_false(u->ls->can.tmpfile);
+	assert_false(u->w.index);
+	union_close(u);
+	assert_int_equal(scratch_count(&u->s, "w/work"), 0);
+}
+
+static void no_links(void **state)
+{
+	(void)state;
+	union_masked("link", no_links_body);
 }
 
 static void no_chardev_body(void **state)
@@ -455,6 +474,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_there),
+		cmocka_unit_test(no_links),
 		cmocka_unit_test(no_chardev),
 		cmocka_unit_test(kernel_takes_ours),
 		cmocka_unit_test(kernel_takes_a_new_one),
