@@ -16,6 +16,7 @@ struct ident {
 
 #define TABLE_MIN 256
 #define NODE_NAME_MAX 255
+#define NAME_HEAD offsetof(struct ply_name, name)	/* without the padding that sizeof has */
 
 #define const_of(ptr, type, member) \
 	((const type *)(const void *)((const char *)(ptr) - offsetof(type, member)))
@@ -333,7 +334,7 @@ static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino
 		     const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
 		     const char *name, struct ply_node **out)
 {
-	size_t room = name ? sizeof(struct ply_name) + strlen(name) + 1 : 0;
+	size_t room = name ? NAME_HEAD + strlen(name) + 1 : 0;
 	struct ply_node *n;
 
 	if (PLY_WARN_ON(!ino) || nlower > UINT16_MAX || room > UINT16_MAX)
@@ -437,7 +438,7 @@ static void name_free(struct ply_graph *g, struct ply_name *nm)
 {
 	if (nm->embedded)
 		return;
-	g->bytes -= sizeof(*nm) + strlen(nm->name) + 1;
+	g->bytes -= NAME_HEAD + strlen(nm->name) + 1;
 	free(nm);
 }
 
@@ -567,11 +568,11 @@ static void node_set_flags(struct ply_graph *g, struct ply_node *n, unsigned int
 static struct ply_name *name_alloc(const char *name)
 {
 	size_t len = strlen(name);
-	struct ply_name *nm = malloc(sizeof(*nm) + len + 1);
+	struct ply_name *nm = malloc(ply_max(sizeof(*nm), NAME_HEAD + len + 1));
 
 	if (!nm)
 		return NULL;
-	memset(nm, 0, sizeof(*nm));
+	memset(nm, 0, NAME_HEAD);
 	memcpy(nm->name, name, len + 1);
 	return nm;
 }
@@ -584,7 +585,7 @@ static void name_attach(struct ply_graph *g, struct ply_name *nm, struct ply_nod
 	nm->next = node->names;
 	node->names = nm;
 	if (!nm->embedded)
-		g->bytes += sizeof(*nm) + strlen(nm->name) + 1;
+		g->bytes += NAME_HEAD + strlen(nm->name) + 1;
 	if (parent && !nm->dead) {
 		parent->refs++;
 		table_add(&g->names, &nm->link);
@@ -613,7 +614,7 @@ struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, con
 /* Memory behind the node if there is still some and the name fits, else its own. */
 static struct ply_name *name_alloc_for(struct ply_node *node, const char *name)
 {
-	size_t size = sizeof(struct ply_name) + strlen(name) + 1;
+	size_t size = NAME_HEAD + strlen(name) + 1;
 	struct ply_name *nm;
 
 	if (node->room < size)
@@ -621,8 +622,8 @@ static struct ply_name *name_alloc_for(struct ply_node *node, const char *name)
 	nm = (struct ply_name *)(void *)(node + 1);
 	if (nm->embedded)		/* in use; zeroed at first */
 		return name_alloc(name);
-	memset(nm, 0, sizeof(*nm));
-	memcpy(nm->name, name, size - sizeof(*nm));
+	memset(nm, 0, NAME_HEAD);
+	memcpy(nm->name, name, size - NAME_HEAD);
 	nm->embedded = true;
 	return nm;
 }
@@ -825,7 +826,7 @@ static int handoff_own_names(struct ply_graph *g, struct ply_node *old)
 			table_del(&g->names, &nm->link);
 			table_add(&g->names, &copy->link);
 		}
-		g->bytes += sizeof(*copy) + strlen(copy->name) + 1;
+		g->bytes += NAME_HEAD + strlen(copy->name) + 1;
 		*p = copy;
 	}
 	return 0;
