@@ -397,6 +397,13 @@ int ply_dircaches_new(struct ply_fs *fs, size_t limit)
 	return 0;
 }
 
+void ply_dircaches_limit(struct ply_fs *fs, size_t limit)
+{
+	PLY_MUTEX(lock, &fs->dircaches->lock);
+
+	fs->dircaches->limit = limit;
+}
+
 void ply_dircaches_free(struct ply_fs *fs)
 {
 	if (!fs->dircaches)

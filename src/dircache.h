@@ -23,6 +23,7 @@ struct ply_dircache_entry {
 /* What all caches together may take; the graph's hook for dying directories is set here. */
 #define PLY_DIRCACHE_LIMIT (64u << 20)
 int ply_dircaches_new(struct ply_fs *fs, size_t limit);
+void ply_dircaches_limit(struct ply_fs *fs, size_t limit);
 void ply_dircaches_free(struct ply_fs *fs);	/* after the graph */
 /* Gives back caches that were not used since the call before (the session calls it now and then). */
 void ply_dircaches_trim(struct ply_fs *fs);
