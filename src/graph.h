@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* graph: what node.c and dirfd.c share; nobody else includes it. */
+/* graph: what node.c, name.c and dirfd.c share; nobody else includes it. */
 #ifndef PLY_GRAPH_H
 #define PLY_GRAPH_H
 
@@ -9,8 +9,8 @@
 
 #define GRAPH_STRIPES 64
 
-struct ply_hlink;
 struct ply_node;
+struct ply_name;
 struct ply_dir;
 struct ply_file;
 
@@ -44,6 +44,35 @@ struct ply_graph {
 	struct ply_list lru;		/* fds that nobody uses now, latest first */
 	unsigned int nfds, max_fds;
 };
+
+/* Bytes of a struct ply_name before its text, without the padding that sizeof has. */
+#define PLY_NAME_HEAD offsetof(struct ply_name, name)
+
+/* An identity of a node; in two tables, so that all of a node's can be found. */
+struct ply_ident {
+	struct ply_hlink by_object, by_node;
+	struct ply_node *node;
+	uint64_t ino;
+	unsigned int fs;
+};
+
+/* All with the table lock held, but for the last two. */
+void ply_htable_add(struct ply_htable *t, struct ply_hlink *l);
+void ply_htable_del(struct ply_htable *t, struct ply_hlink *l);
+/* node NULL: whoever has the name. */
+struct ply_name *ply_graph_find_name(const struct ply_graph *g, const struct ply_node *parent,
+				     const char *name, const struct ply_node *node);
+struct ply_ident *ply_graph_find_ident(const struct ply_graph *g, unsigned int fs, uint64_t ino);
+/* Takes a name out of its node's list and the table; its parent's reference goes to the caller. */
+void ply_graph_detach_name(struct ply_graph *g, struct ply_name *nm);
+void ply_graph_free_name(struct ply_graph *g, struct ply_name *nm);
+/* All identities of a node go to *list. */
+void ply_graph_drop_idents(struct ply_graph *g, struct ply_node *n, struct ply_hlink **list);
+/* Drops a reference; a node that dies goes onto *dead, for ply_graph_unlock(). */
+void ply_graph_unref(struct ply_graph *g, struct ply_node *n, struct ply_hlink **dead);
+/* Releases the table lock, then frees what died and whatever that alone kept. */
+void ply_graph_unlock(struct ply_graph *g, struct ply_hlink *dead);
+void ply_graph_free_idents(struct ply_hlink *list);
 
 /* dirfd.c: closes what the directory has open; its node is gone from all tables. */
 void ply_graph_close_dir(struct ply_graph *g, struct ply_dir *dir);

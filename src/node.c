@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+/* node: the graph: tables, lifetimes and references of nodes. */
 #include "graph.h"
 #include "hash.h"
 #include "log.h"
@@ -6,17 +7,7 @@
 
 #include <errno.h>
 
-/* An identity of a node; in two tables, so that all of a node's can be found. */
-struct ident {
-	struct ply_hlink by_object, by_node;
-	struct ply_node *node;
-	uint64_t ino;
-	unsigned int fs;
-};
-
 #define TABLE_MIN 256
-#define NODE_NAME_MAX 255
-#define NAME_HEAD offsetof(struct ply_name, name)	/* without the padding that sizeof has */
 
 #define const_of(ptr, type, member) \
 	((const type *)(const void *)((const char *)(ptr) - offsetof(type, member)))
@@ -44,14 +35,14 @@ static uint64_t hash_name(const struct ply_hlink *l)
 
 static uint64_t hash_object(const struct ply_hlink *l)
 {
-	const struct ident *i = const_of(l, struct ident, by_object);
+	const struct ply_ident *i = const_of(l, struct ply_ident, by_object);
 
 	return ply_hash2(i->ino, i->fs);
 }
 
 static uint64_t hash_owner(const struct ply_hlink *l)
 {
-	const struct ident *i = const_of(l, struct ident, by_node);
+	const struct ply_ident *i = const_of(l, struct ply_ident, by_node);
 
 	return ply_hash2(i->node->id, 1);
 }
@@ -92,7 +83,7 @@ static inline struct ply_hlink **table_head(const struct ply_htable *t, uint64_t
 	return &t->bucket[hash & t->mask];
 }
 
-static void table_add(struct ply_htable *t, struct ply_hlink *l)
+void ply_htable_add(struct ply_htable *t, struct ply_hlink *l)
 {
 	struct ply_hlink **head;
 
@@ -104,7 +95,7 @@ static void table_add(struct ply_htable *t, struct ply_hlink *l)
 	t->n++;
 }
 
-static void table_del(struct ply_htable *t, struct ply_hlink *l)
+void ply_htable_del(struct ply_htable *t, struct ply_hlink *l)
 {
 	struct ply_hlink **p = table_head(t, t->hash(l));
 
@@ -132,7 +123,7 @@ static struct ply_node *find_id(const struct ply_graph *g, uint64_t id)
 }
 
 /* node NULL: whoever has the name. */
-static struct ply_name *find_name(const struct ply_graph *g, const struct ply_node *parent,
+struct ply_name *ply_graph_find_name(const struct ply_graph *g, const struct ply_node *parent,
 				  const char *name, const struct ply_node *node)
 {
 	struct ply_hlink *l = *table_head(&g->names, hash_key_name(parent, name, strlen(name)));
@@ -146,12 +137,12 @@ static struct ply_name *find_name(const struct ply_graph *g, const struct ply_no
 	return NULL;
 }
 
-static struct ident *find_ident(const struct ply_graph *g, unsigned int fs, uint64_t ino)
+struct ply_ident *ply_graph_find_ident(const struct ply_graph *g, unsigned int fs, uint64_t ino)
 {
 	struct ply_hlink *l = *table_head(&g->idents, ply_hash2(ino, fs));
 
 	for (; l; l = l->next) {
-		struct ident *i = ply_container_of(l, struct ident, by_object);
+		struct ply_ident *i = ply_container_of(l, struct ply_ident, by_object);
 
 		if (i->fs == fs && i->ino == ino)
 			return i;
@@ -263,7 +254,7 @@ static void graph_free_all(struct ply_graph *g)
 			struct ply_hlink *l = g->idents.bucket[i];
 
 			g->idents.bucket[i] = l->next;
-			free(ply_container_of(l, struct ident, by_object));
+			free(ply_container_of(l, struct ply_ident, by_object));
 		}
 }
 
@@ -334,7 +325,7 @@ static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino
 		     const struct ply_ldir *lower, unsigned int nlower, bool has_upper,
 		     const char *name, struct ply_node **out)
 {
-	size_t room = name ? NAME_HEAD + strlen(name) + 1 : 0;
+	size_t room = name ? PLY_NAME_HEAD + strlen(name) + 1 : 0;
 	struct ply_node *n;
 
 	if (PLY_WARN_ON(!ino) || nlower > UINT16_MAX || room > UINT16_MAX)
@@ -355,7 +346,7 @@ static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino
 
 	PLY_MUTEX(lock, &g->lock);
 	n->id = id ? id : g->next_id++;
-	table_add(&g->ids, &n->link);
+	ply_htable_add(&g->ids, &n->link);
 	g->bytes += node_size(n);
 	*out = n;
 	return 0;
@@ -391,31 +382,31 @@ static bool node_is_dead(const struct ply_node *n)
 }
 
 /* Drops a reference; a node that dies goes onto *dead (chained by its link once it is out of the table). */
-static void node_unref_locked(struct ply_graph *g, struct ply_node *n, struct ply_hlink **dead)
+void ply_graph_unref(struct ply_graph *g, struct ply_node *n, struct ply_hlink **dead)
 {
 	if (PLY_WARN_ON(!n->refs))
 		return;
 	n->refs--;
 	if (!node_is_dead(n))
 		return;
-	table_del(&g->ids, &n->link);
+	ply_htable_del(&g->ids, &n->link);
 	g->bytes -= node_size(n);
 	n->link.next = *dead;
 	*dead = &n->link;
 }
 
-static void ident_drop_locked(struct ply_graph *g, struct ply_node *n, struct ply_hlink **list)
+void ply_graph_drop_idents(struct ply_graph *g, struct ply_node *n, struct ply_hlink **list)
 {
 	struct ply_hlink *l, *next;
 
 	for (l = *table_head(&g->owners, ply_hash2(n->id, 1)); l; l = next) {
-		struct ident *i = ply_container_of(l, struct ident, by_node);
+		struct ply_ident *i = ply_container_of(l, struct ply_ident, by_node);
 
 		next = l->next;
 		if (i->node != n)
 			continue;
-		table_del(&g->owners, &i->by_node);
-		table_del(&g->idents, &i->by_object);
+		ply_htable_del(&g->owners, &i->by_node);
+		ply_htable_del(&g->idents, &i->by_object);
 		g->bytes -= sizeof(*i);
 		i->by_node.next = *list;
 		*list = &i->by_node;
@@ -424,26 +415,26 @@ static void ident_drop_locked(struct ply_graph *g, struct ply_node *n, struct pl
 	}
 }
 
-static void ident_free_list(struct ply_hlink *list)
+void ply_graph_free_idents(struct ply_hlink *list)
 {
 	while (list) {
-		struct ident *i = ply_container_of(list, struct ident, by_node);
+		struct ply_ident *i = ply_container_of(list, struct ply_ident, by_node);
 
 		list = list->next;
 		free(i);
 	}
 }
 
-static void name_free(struct ply_graph *g, struct ply_name *nm)
+void ply_graph_free_name(struct ply_graph *g, struct ply_name *nm)
 {
 	if (nm->embedded)
 		return;
-	g->bytes -= NAME_HEAD + strlen(nm->name) + 1;
+	g->bytes -= PLY_NAME_HEAD + strlen(nm->name) + 1;
 	free(nm);
 }
 
 /* Takes a name out of its node's list and the table; its parent's reference goes to the caller. */
-static void name_detach(struct ply_graph *g, struct ply_name *nm)
+void ply_graph_detach_name(struct ply_graph *g, struct ply_name *nm)
 {
 	struct ply_name **p = &nm->node->names;
 
@@ -452,7 +443,7 @@ static void name_detach(struct ply_graph *g, struct ply_name *nm)
 	if (*p)
 		*p = nm->next;
 	if (nm->parent && !nm->dead)
-		table_del(&g->names, &nm->link);
+		ply_htable_del(&g->names, &nm->link);
 }
 
 /*
@@ -468,31 +459,31 @@ static void graph_reap(struct ply_graph *g, struct ply_hlink *dead, struct ply_h
 
 		dead = n->link.next;
 		if (atomic_load(&n->flags) & PLY_N_HARDLINK)
-			ident_drop_locked(g, n, idents);
+			ply_graph_drop_idents(g, n, idents);
 		while (n->names) {
 			struct ply_name *nm = n->names;
 			struct ply_node *parent = nm->parent;
 
-			name_detach(g, nm);
-			name_free(g, nm);
+			ply_graph_detach_name(g, nm);
+			ply_graph_free_name(g, nm);
 			if (parent)
-				node_unref_locked(g, parent, &dead);
+				ply_graph_unref(g, parent, &dead);
 		}
 		if ((atomic_load(&n->flags) & PLY_N_STALE) && n->successor)
-			node_unref_locked(g, n->successor, &dead);
+			ply_graph_unref(g, n->successor, &dead);
 		n->link.next = *freed;
 		*freed = &n->link;
 	}
 }
 
 /* Unlocks, then frees what died. */
-static void graph_unlock_free(struct ply_graph *g, struct ply_hlink *dead)
+void ply_graph_unlock(struct ply_graph *g, struct ply_hlink *dead)
 {
 	struct ply_hlink *freed = NULL, *idents = NULL;
 
 	graph_reap(g, dead, &freed, &idents);
 	pthread_mutex_unlock(&g->lock);
-	ident_free_list(idents);
+	ply_graph_free_idents(idents);
 	while (freed) {
 		struct ply_node *n = ply_container_of(freed, struct ply_node, link);
 
@@ -526,8 +517,8 @@ void ply_node_put(struct ply_graph *g, struct ply_node *n)
 	if (!n)
 		return;
 	pthread_mutex_lock(&g->lock);
-	node_unref_locked(g, n, &dead);
-	graph_unlock_free(g, dead);
+	ply_graph_unref(g, n, &dead);
+	ply_graph_unlock(g, dead);
 }
 
 void ply_node_lookup_inc(struct ply_graph *g, struct ply_node *n)
@@ -550,411 +541,7 @@ void ply_node_forget(struct ply_graph *g, uint64_t id, uint64_t nlookup)
 		n->refs++;
 		n->nlookup -= nlookup;
 		g->nlookup -= nlookup;
-		node_unref_locked(g, n, &dead);
+		ply_graph_unref(g, n, &dead);
 	}
-	graph_unlock_free(g, dead);
-}
-
-/* ---- names ---- */
-
-/* Table lock held: flags are the node lock's. */
-static void node_set_flags(struct ply_graph *g, struct ply_node *n, unsigned int set, unsigned int clear)
-{
-	ply_node_lock(g, n);
-	atomic_store(&n->flags, (uint16_t)((atomic_load(&n->flags) | set) & ~clear));
-	ply_node_unlock(g, n);
-}
-
-static struct ply_name *name_alloc(const char *name)
-{
-	size_t len = strlen(name);
-	struct ply_name *nm = malloc(ply_max(sizeof(*nm), NAME_HEAD + len + 1));
-
-	if (!nm)
-		return NULL;
-	memset(nm, 0, NAME_HEAD);
-	memcpy(nm->name, name, len + 1);
-	return nm;
-}
-
-/* The name goes into the list of its node, and into the table. */
-static void name_attach(struct ply_graph *g, struct ply_name *nm, struct ply_node *parent, struct ply_node *node)
-{
-	nm->node = node;
-	nm->parent = parent;
-	nm->next = node->names;
-	node->names = nm;
-	if (!nm->embedded)
-		g->bytes += NAME_HEAD + strlen(nm->name) + 1;
-	if (parent && !nm->dead) {
-		parent->refs++;
-		table_add(&g->names, &nm->link);
-	}
-}
-
-static bool node_has_live_name(const struct ply_node *n)
-{
-	for (const struct ply_name *nm = n->names; nm; nm = nm->next)
-		if (nm->parent && !nm->dead)
-			return true;
-	return false;
-}
-
-struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, const char *name)
-{
-	PLY_MUTEX(lock, &g->lock);
-	struct ply_name *nm = find_name(g, parent, name, NULL);
-
-	if (!nm)
-		return NULL;
-	nm->node->refs++;
-	return nm->node;
-}
-
-/* Memory behind the node if there is still some and the name fits, else its own. */
-static struct ply_name *name_alloc_for(struct ply_node *node, const char *name)
-{
-	size_t size = NAME_HEAD + strlen(name) + 1;
-	struct ply_name *nm;
-
-	if (node->room < size)
-		return name_alloc(name);
-	nm = (struct ply_name *)(void *)(node + 1);
-	if (nm->embedded)		/* in use; zeroed at first */
-		return name_alloc(name);
-	memset(nm, 0, NAME_HEAD);
-	memcpy(nm->name, name, size - NAME_HEAD);
-	nm->embedded = true;
-	return nm;
-}
-
-int ply_name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
-		 struct ply_node *node, struct ply_node **have)
-{
-	PLY_MUTEX(lock, &g->lock);
-	struct ply_name *nm = find_name(g, parent, name, NULL);
-
-	if (nm) {
-		if (nm->node == node)
-			return 0;
-		nm->node->refs++;
-		*have = nm->node;
-		return -EEXIST;
-	}
-	if (strlen(name) > NODE_NAME_MAX)
-		return -ENAMETOOLONG;
-	nm = name_alloc_for(node, name);
-	if (!nm)
-		return -ENOMEM;
-	name_attach(g, nm, parent, node);
-	if (atomic_load(&node->flags) & PLY_N_UNLINKED)
-		node_set_flags(g, node, 0, PLY_N_UNLINKED);
-	return 0;
-}
-
-void ply_name_remove(struct ply_graph *g, struct ply_node *parent, const char *name,
-		     struct ply_node *node, bool keep_dead)
-{
-	struct ply_hlink *dead = NULL;
-	struct ply_name *nm;
-
-	pthread_mutex_lock(&g->lock);
-	nm = find_name(g, parent, name, node);
-	if (nm && keep_dead) {
-		table_del(&g->names, &nm->link);
-		nm->dead = true;
-	} else if (nm) {
-		name_detach(g, nm);
-		/* Memory behind a node is used once: the bytes may be in other hands after a hand-off. */
-		name_free(g, nm);
-		node_unref_locked(g, parent, &dead);
-	}
-	if (nm && !node_has_live_name(node))
-		node_set_flags(g, node, PLY_N_UNLINKED, 0);
-	graph_unlock_free(g, dead);
-}
-
-struct ply_name *ply_name_prepare(const char *name)
-{
-	return strlen(name) > NODE_NAME_MAX ? NULL : name_alloc(name);
-}
-
-/* Table lock held. Both may be in the table under one key for a moment: names are found by node too. */
-static void name_move_locked(struct ply_graph *g, struct ply_node *op, const char *on, struct ply_node *np,
-			     struct ply_name *prepared, struct ply_node *node, struct ply_hlink **dead)
-{
-	struct ply_name *old = find_name(g, op, on, node);
-
-	name_attach(g, prepared, np, node);
-	if (old) {
-		name_detach(g, old);
-		name_free(g, old);
-		node_unref_locked(g, op, dead);
-	}
-}
-
-void ply_name_move(struct ply_graph *g, struct ply_node *op, const char *on,
-		   struct ply_node *np, struct ply_name *prepared, struct ply_node *node)
-{
-	struct ply_hlink *dead = NULL;
-
-	pthread_mutex_lock(&g->lock);
-	name_move_locked(g, op, on, np, prepared, node, &dead);
-	graph_unlock_free(g, dead);
-}
-
-void ply_name_exchange(struct ply_graph *g,
-		       struct ply_node *ap, const char *an, struct ply_node *a, struct ply_name *prepared_an,
-		       struct ply_node *bp, const char *bn, struct ply_node *b, struct ply_name *prepared_bn)
-{
-	struct ply_hlink *dead = NULL;
-
-	pthread_mutex_lock(&g->lock);
-	name_move_locked(g, ap, an, bp, prepared_bn, a, &dead);
-	name_move_locked(g, bp, bn, ap, prepared_an, b, &dead);
-	graph_unlock_free(g, dead);
-}
-
-int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256])
-{
-	PLY_MUTEX(lock, &g->lock);
-
-	for (struct ply_name *nm = node->names; nm; nm = nm->next) {
-		if (!nm->parent || nm->dead)
-			continue;
-		nm->parent->refs++;
-		*parent = nm->parent;
-		strcpy(name, nm->name);
-		return 0;
-	}
-	return -ENOENT;
-}
-
-int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)
-{
-	struct ply_name *fresh = name_alloc(hex), *nm;
-
-	if (!fresh)
-		return -ENOMEM;
-	pthread_mutex_lock(&g->lock);
-	for (nm = n->names; nm && nm->parent; nm = nm->next)
-		;
-	if (!nm) {
-		name_attach(g, fresh, NULL, n);
-		fresh = NULL;
-	}
-	node_set_flags(g, n, PLY_N_INDEXED, 0);
-	pthread_mutex_unlock(&g->lock);
-	free(fresh);
-	return 0;
-}
-
-uint64_t ply_graph_index_seq(struct ply_graph *g)
-{
-	return atomic_load(&g->index_seq);
-}
-
-/* ---- identities ---- */
-
-struct ply_node *ply_ident_find(struct ply_graph *g, unsigned int fs, uint64_t ino)
-{
-	PLY_MUTEX(lock, &g->lock);
-	struct ident *i = find_ident(g, fs, ino);
-
-	if (!i)
-		return NULL;
-	i->node->refs++;
-	return i->node;
-}
-
-int ply_ident_add(struct ply_graph *g, unsigned int fs, uint64_t ino, struct ply_node *node, struct ply_node **have)
-{
-	struct ident *fresh = calloc(1, sizeof(*fresh)), *i;
-
-	if (!fresh)
-		return -ENOMEM;
-	fresh->fs = fs;
-	fresh->ino = ino;
-	fresh->node = node;
-
-	PLY_MUTEX(lock, &g->lock);
-	i = find_ident(g, fs, ino);
-	if (i) {
-		free(fresh);
-		if (i->node == node)
-			return 0;
-		i->node->refs++;
-		*have = i->node;
-		return -EEXIST;
-	}
-	table_add(&g->idents, &fresh->by_object);
-	table_add(&g->owners, &fresh->by_node);
-	g->bytes += sizeof(*fresh);
-	node_set_flags(g, node, PLY_N_HARDLINK, 0);
-	return 0;
-}
-
-void ply_ident_drop(struct ply_graph *g, struct ply_node *node)
-{
-	struct ply_hlink *list = NULL;
-
-	pthread_mutex_lock(&g->lock);
-	ident_drop_locked(g, node, &list);
-	node_set_flags(g, node, 0, PLY_N_HARDLINK);
-	pthread_mutex_unlock(&g->lock);
-	ident_free_list(list);
-}
-
-/* ---- hand-off ---- */
-
-/* Names that live in the old node's memory need their own: it may be freed before the successor. */
-static int handoff_own_names(struct ply_graph *g, struct ply_node *old)
-{
-	for (struct ply_name **p = &old->names; *p; p = &(*p)->next) {
-		struct ply_name *nm = *p, *copy;
-
-		if (!nm->embedded)
-			continue;
-		copy = name_alloc(nm->name);
-		if (!copy)
-			return -ENOMEM;
-		copy->node = nm->node;
-		copy->parent = nm->parent;
-		copy->dead = nm->dead;
-		copy->next = nm->next;
-		if (!nm->dead) {
-			table_del(&g->names, &nm->link);
-			table_add(&g->names, &copy->link);
-		}
-		g->bytes += NAME_HEAD + strlen(copy->name) + 1;
-		*p = copy;
-	}
-	return 0;
-}
-
-/* Table lock held: everything that makes `old` this file becomes fresh's. */
-static void handoff_move(struct ply_graph *g, struct ply_node *old, struct ply_node *fresh)
-{
-	struct ply_hlink *list = NULL;
-	uint16_t flags;
-
-	fresh->names = old->names;
-	old->names = NULL;
-	for (struct ply_name *nm = fresh->names; nm; nm = nm->next)
-		nm->node = fresh;
-	ident_drop_locked(g, old, &list);
-	while (list) {
-		struct ident *i = ply_container_of(list, struct ident, by_node);
-
-		list = list->next;
-		i->node = fresh;
-		g->bytes += sizeof(*i);
-		table_add(&g->idents, &i->by_object);
-		table_add(&g->owners, &i->by_node);
-	}
-	ply_node_lock(g, old);
-	flags = atomic_load(&old->flags);
-	atomic_store(&fresh->layer, atomic_load(&old->layer));
-	atomic_store(&fresh->flags, (uint16_t)(flags & ~PLY_N_COPYUP));
-	fresh->pin_fd = old->pin_fd;
-	old->pin_fd = -1;
-	fresh->data = flags & PLY_N_METACOPY ? old->data : NULL;
-	old->successor = fresh;
-	fresh->refs++;
-	atomic_store(&old->flags, (uint16_t)((flags | PLY_N_STALE) &
-		     ~(PLY_N_METACOPY | PLY_N_HARDLINK | PLY_N_INDEXED)));
-	ply_node_unlock(g, old);
-}
-
-int ply_node_handoff(struct ply_graph *g, struct ply_node *old, struct ply_node **out)
-{
-	struct ply_node *fresh;
-	int r;
-
-	if (atomic_load(&old->flags) & PLY_N_STALE) {
-		*out = ply_node_current(g, old);
-		return 0;
-	}
-	if (PLY_WARN_ON(S_ISDIR(old->type)))
-		return -EIO;
-	r = ply_node_new(g, old->type, old->ino, atomic_load(&old->layer), NULL, 0, false, &fresh);
-	if (r)
-		return r;
-	pthread_mutex_lock(&g->lock);
-	r = handoff_own_names(g, old);
-	if (!r)
-		handoff_move(g, old, fresh);
-	pthread_mutex_unlock(&g->lock);
-	if (r) {
-		ply_node_put(g, fresh);
-		return r;
-	}
-	*out = fresh;
-	return 0;
-}
-
-struct ply_node *ply_node_current(struct ply_graph *g, struct ply_node *n)
-{
-	PLY_MUTEX(lock, &g->lock);
-
-	while ((atomic_load(&n->flags) & PLY_N_STALE) && n->successor)
-		n = n->successor;
-	n->refs++;
-	return n;
-}
-
-/* ---- locks ---- */
-
-static unsigned int node_stripe(const struct ply_node *n)
-{
-	return (unsigned int)(n->id % GRAPH_STRIPES);
-}
-
-void ply_node_lock(struct ply_graph *g, struct ply_node *n)
-{
-	pthread_mutex_lock(&g->stripe[node_stripe(n)].lock);
-}
-
-void ply_node_unlock(struct ply_graph *g, struct ply_node *n)
-{
-	pthread_mutex_unlock(&g->stripe[node_stripe(n)].lock);
-}
-
-int ply_node_copyup_lock(struct ply_graph *g, struct ply_node *n)
-{
-	unsigned int s = node_stripe(n);
-
-	ply_node_lock(g, n);
-	while (atomic_load(&n->flags) & PLY_N_COPYUP)
-		pthread_cond_wait(&g->stripe[s].copyup, &g->stripe[s].lock);
-	atomic_store(&n->flags, (uint16_t)(atomic_load(&n->flags) | PLY_N_COPYUP));
-	ply_node_unlock(g, n);
-	return 0;
-}
-
-void ply_node_copyup_unlock(struct ply_graph *g, struct ply_node *n)
-{
-	ply_node_lock(g, n);
-	if (atomic_load(&n->flags) & PLY_N_INDEXED)
-		atomic_fetch_add(&g->index_seq, 1);
-	atomic_store(&n->flags, (uint16_t)(atomic_load(&n->flags) & ~PLY_N_COPYUP));
-	pthread_cond_broadcast(&g->stripe[node_stripe(n)].copyup);
-	ply_node_unlock(g, n);
-}
-
-void ply_graph_stats(struct ply_graph *g, struct ply_graph_stats *out)
-{
-	struct ply_graph_stats s = { 0 };
-
-	pthread_mutex_lock(&g->lock);
-	s.nodes = g->ids.n;
-	s.names = g->names.n;
-	s.identities = g->idents.n;
-	s.lookups = g->nlookup;
-	s.bytes = g->bytes + sizeof(void *) * (g->ids.mask + g->names.mask + g->idents.mask + g->owners.mask + 4);
-	pthread_mutex_unlock(&g->lock);
-	pthread_mutex_lock(&g->fds_lock);
-	s.dirfds = g->nfds;
-	pthread_mutex_unlock(&g->fds_lock);
-	*out = s;
+	ply_graph_unlock(g, dead);
 }

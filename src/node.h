@@ -62,12 +62,8 @@ struct ply_dir {
 
 /* --- names --- */
 
-struct ply_hlink {		/* chain in a hash table; table lock */
-	struct ply_hlink *next;
-};
-
 struct ply_name {
-	struct ply_hlink link;
+	struct ply_hlink link;		/* table lock */
 	struct ply_name *next;		/* the node's other names */
 	struct ply_node *node;
 	/* Holds a reference on it. NULL: this is not a name but the node's entry in work/index. */

@@ -88,6 +88,11 @@ static inline void ply_list_del(struct ply_list *e)
 	ply_list_init(e);
 }
 
+/* Chain of a hash table. */
+struct ply_hlink {
+	struct ply_hlink *next;
+};
+
 /* Growable byte buffer; all zero is the empty one. */
 struct ply_buf {
 	char *data;
