@@ -68,6 +68,7 @@ static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *n
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	char disk[256];
+	ssize_t len;
 	int r;
 
 	r = ply_node_locate(fs->graph, n, &loc);
@@ -76,7 +77,9 @@ static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *n
 	r = ply_xattr_to_disk(loc.layer, name, disk);
 	if (r)
 		return r == -EOPNOTSUPP ? -ENODATA : r;
-	return ply_sys_getxattr(loc.at, disk, val, size);
+	len = ply_sys_getxattr(loc.at, disk, val, size);
+	/* A layer that knows no attributes has none: to anything else the kernel fails every permission check. */
+	return len == -EOPNOTSUPP && (xattr_is_acl(name) || !loc.layer->is_upper) ? -ENODATA : len;
 }
 
 ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name, void *val, size_t size)
