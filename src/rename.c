@@ -302,21 +302,14 @@ static int rename_link_up(struct rename_ctx *c, struct rename_end *e)
 static int rename_park(struct rename_ctx *c)
 {
 	struct ply_fs *fs = c->fs;
-	struct ply_at at = PLY_AT(c->to.up->fd, c->to.name), tmp;
 	int r;
 
-	ply_workdir_tmpname(&fs->work, c->tmp);
-	tmp = PLY_AT(fs->work.fd, c->tmp);
 	if (c->to.lower) {
-		r = ply_whiteout_create(&fs->work, fs->work.fd, c->tmp);
-		if (!r) {
-			r = ply_sys_rename(tmp, at, RENAME_EXCHANGE);
-			if (r)
-				ply_workdir_discard(&fs->work, c->tmp);
-		}
+		r = ply_whiteout_park(&fs->work, c->to.up->fd, c->to.name, c->tmp);
 		c->parked_whiteout = !r;
 	} else {
-		r = ply_sys_rename(at, tmp, 0);
+		ply_workdir_tmpname(&fs->work, c->tmp);
+		r = ply_sys_rename(PLY_AT(c->to.up->fd, c->to.name), PLY_AT(fs->work.fd, c->tmp), 0);
 	}
 	c->parked = !r;
 	return r;
@@ -324,16 +317,13 @@ static int rename_park(struct rename_ctx *c)
 
 static void rename_unpark(struct rename_ctx *c)
 {
-	struct ply_at at = PLY_AT(c->to.up->fd, c->to.name), tmp = PLY_AT(c->fs->work.fd, c->tmp);
 	int r;
 
 	if (!c->parked)
 		return;
-	r = ply_sys_rename(tmp, at, c->parked_whiteout ? RENAME_EXCHANGE : 0);
+	r = ply_whiteout_unpark(&c->fs->work, c->to.up->fd, c->to.name, c->tmp);
 	if (r)
 		ply_err("rename: '%s' could not be put back: %s", c->to.name, strerror(-r));
-	if (c->parked_whiteout)
-		ply_workdir_discard(&c->fs->work, c->tmp);
 }
 
 /* The object goes to the new name; what the old name must show afterwards is put there with it where the filesystem can. */
@@ -347,6 +337,9 @@ static int rename_move(struct rename_ctx *c)
 
 	if (over_whiteout && is_dir) {
 		/* The whiteout changes places with the directory. */
+		r = c->from.lower ? ply_whiteout_prepare(&fs->work, c->from.up->fd) : 0;
+		if (r < 0)
+			return r;
 		r = ply_sys_rename(from, to, RENAME_EXCHANGE);
 		if (!r && !c->from.lower)
 			ply_sys_unlink(from);

@@ -127,6 +127,11 @@ static int mark_for_xattr(struct ply_workdir *w, int dirfd)
 	return ply_sys_setxattr(PLY_FD(dirfd), ply_format_attr(w->ls->xns, OVL_OPAQUE), "x", 1, 0);
 }
 
+int ply_whiteout_prepare(struct ply_workdir *w, int dirfd)
+{
+	return w->whiteout_form == PLY_WH_XATTR ? mark_for_xattr(w, dirfd) : 0;
+}
+
 /* --- AUFS --- */
 
 static int aufs_create(int dirfd, const char *name)

@@ -33,6 +33,11 @@ int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, boo
 int ply_whiteout_park(struct ply_workdir *w, int dirfd, const char *name, char tmp[PLY_TMP_MAX]);
 int ply_whiteout_unpark(struct ply_workdir *w, int dirfd, const char *name, const char *tmp);
 /*
+ * Before a whiteout is moved into upper directory dirfd by a rename: marks it opaque=x where whiteouts
+ * are xattrs. 1: it is opaque and needs none, 0, -errno.
+ */
+int ply_whiteout_prepare(struct ply_workdir *w, int dirfd);
+/*
  * Removes what whites out `name` in upper directory dirfd without anything in its place (rollback only).
  * An object at `name` is left alone. -ENOENT: there was no whiteout.
  */

@@ -144,7 +144,8 @@ static void print_xattrs(const char *path, const char *name)
 	}
 	for (char *p = list; p < list + len && n < sizeof(names) / sizeof(names[0]); p += strlen(p) + 1)
 		names[n++] = p;
-	qsort(names, n, sizeof(*names), cmp_str);
+	if (n)
+		qsort(names, n, sizeof(*names), cmp_str);
 	for (size_t i = 0; i < n; i++) {
 		ssize_t v = lgetxattr(name, names[i], value, sizeof(value));
 
@@ -242,7 +243,8 @@ static char **list_dir(const char *path, size_t *count)
 	if (errno)
 		trouble(path, "readdir");
 	closedir(d);
-	qsort(names, n, sizeof(*names), cmp_str);
+	if (n)
+		qsort(names, n, sizeof(*names), cmp_str);
 	*count = n;
 	return names;
 }
