@@ -28,6 +28,7 @@ struct ply_graph {
 	void (*file_free)(void *arg, struct ply_file *file);
 	void (*dc_free)(struct ply_node *dir);
 	void *hook_arg;
+	atomic_size_t freed, live;	/* nodes freed since memory was given back; nodes that were left at the last one */
 
 	pthread_mutex_t lock;		/* table lock: everything down to the blank line */
 	struct ply_htable ids, names;

@@ -6,8 +6,12 @@
 #include "node.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #define TABLE_MIN 256
+#define TRIM_MIN 4096
 
 #define const_of(ptr, type, member) \
 	((const type *)(const void *)((const char *)(ptr) - offsetof(type, member)))
@@ -476,20 +480,43 @@ static void graph_reap(struct ply_graph *g, struct ply_hlink *dead, struct ply_h
 	}
 }
 
+/*
+ * The kernel forgets in masses. What was freed lies between what is kept; malloc gives it back to the
+ * system when told to: each time as much went as is left.
+ */
+static void graph_give_back(struct ply_graph *g, size_t freed)
+{
+#ifdef __GLIBC__
+	size_t since = atomic_fetch_add(&g->freed, freed) + freed;
+
+	if (since < TRIM_MIN || since < atomic_load(&g->live) || !atomic_compare_exchange_strong(&g->freed, &since, 0))
+		return;
+	malloc_trim(0);
+#else
+	(void)g, (void)freed;
+#endif
+}
+
 /* Unlocks, then frees what died. */
 void ply_graph_unlock(struct ply_graph *g, struct ply_hlink *dead)
 {
 	struct ply_hlink *freed = NULL, *idents = NULL;
+	size_t n = 0;
 
 	graph_reap(g, dead, &freed, &idents);
+	if (freed)
+		atomic_store(&g->live, g->ids.n);
 	pthread_mutex_unlock(&g->lock);
 	ply_graph_free_idents(idents);
 	while (freed) {
-		struct ply_node *n = ply_container_of(freed, struct ply_node, link);
+		struct ply_node *node = ply_container_of(freed, struct ply_node, link);
 
-		freed = n->link.next;
-		node_destroy(g, n);
+		freed = node->link.next;
+		node_destroy(g, node);
+		n++;
 	}
+	if (n)
+		graph_give_back(g, n);
 }
 
 struct ply_node *ply_node_get(struct ply_graph *g, uint64_t id)
