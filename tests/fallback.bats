@@ -52,7 +52,8 @@ z" ]
 	[ -z "$(ls -A "$M/d")" ]
 	rmdir "$M/d"
 	[ "$(readlink "$M/s")" = /etc/passwd ]
-	touch -h -d @1000 "$M/s"
+	# user.* attributes are not for symlinks: there is no place for where a copied-up one comes from
+	[ "$OVL" = user.overlay ] || touch -h -d @1000 "$M/s"
 	chmod 700 "$M/big"
 	[ "$(head -c 300000 /dev/zero | tr '\0' q | cksum)" = "$(cksum <"$M/big")" ]
 	mkdir "$M/n"
