@@ -161,14 +161,14 @@ static int dirops_make_here(struct ply_fs *fs, struct dirops_make *m, struct dir
 			    struct ply_node *dir, const char *name, struct stat *st)
 {
 	struct ply_at at = PLY_AT(p->up->fd, name);
-	mode_t mode = m->mode;
-	int acl = 0, r;
+	/* Whether a default ACL decides about the mode; unasked where the umask has no say: the layer's mode is taken then. */
+	int acl = 1, r;
+	mode_t mode;
 	uid_t uid;
 	gid_t gid;
 
 	dirops_owner(fs, m, &p->dirst, &uid, &gid);
-	if (S_ISDIR(m->mode))
-		mode |= m->mode & S_ISGID;
+	mode = m->mode;
 	if (!S_ISLNK(mode) && (mode & m->cred->umask)) {
 		acl = ply_xattr_has_default_acl(fs, PLY_FD(p->up->fd));
 		if (acl <= 0)
@@ -182,7 +182,7 @@ static int dirops_make_here(struct ply_fs *fs, struct dirops_make *m, struct dir
 		ply_dirops_mark_opaque(fs, p->up->fd, at);
 	r = ply_sys_stat(m->fd >= 0 ? PLY_FD(m->fd) : at, st);
 	if (!r) {
-		if (acl > 0)
+		if (acl > 0 && fs->layers.upper->override == PLY_XPERM_NONE)
 			mode = (mode & S_IFMT) | (st->st_mode & 07777);
 		r = ply_attr_init(fs, at, st, uid, gid, mode, m->rdev);
 	}
@@ -355,7 +355,7 @@ int ply_dirops_tmpfile(struct ply_fs *fs, struct ply_node *dir, mode_t mode, int
 	struct dirops_make m = { .mode = S_IFREG | (mode & 07777), .cred = cred, .fd = -1 };
 	struct ply_dirfd *up;
 	struct stat dirst;
-	int acl = 0, r;
+	int acl = 1, r;
 	uid_t uid;
 	gid_t gid;
 
@@ -389,7 +389,7 @@ int ply_dirops_tmpfile(struct ply_fs *fs, struct ply_node *dir, mode_t mode, int
 		return r;
 	dirops_owner(fs, &m, &dirst, &uid, &gid);
 	r = ply_attr_init(fs, PLY_FD(fd), st, uid, gid,
-			  acl > 0 ? st->st_mode : m.mode, 0);
+			  acl > 0 && fs->layers.upper->override == PLY_XPERM_NONE ? st->st_mode : m.mode, 0);
 	if (!r)
 		r = ply_layer_stat(fs->layers.upper, PLY_FD(fd), st);
 	if (r)
