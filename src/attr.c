@@ -8,6 +8,12 @@
 
 #define ATTR_PERM 07777
 
+/*
+ * A file may be unlinked between being located and being used. It was pinned before, so
+ * the second try does not need the name any more.
+ */
+#define ATTR_TRIES 2
+
 /* ---- showing ---- */
 
 /*
@@ -37,18 +43,27 @@ static unsigned int attr_lower_nlink(struct ply_fs *fs, struct ply_node *n)
 	return nlink;
 }
 
-/* The union's count of an inode in the index. Caller holds tree. */
+/*
+ * The union's count of an inode in the index; it may have names that nobody asked for so far, also
+ * when those that are known are gone. Caller holds tree.
+ */
 static int attr_show_indexed(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
-	ply_autoloc loc = PLY_LOC_INIT;
 	unsigned int nlink;
-	int r;
+	int i, r = -ENOENT;
 
-	r = ply_node_locate(fs->graph, n, &loc);
-	if (!r)
-		r = ply_index_nlink(fs, loc.at, st, attr_lower_nlink(fs, n), &nlink);
-	if (r == -ENODATA)
+	for (i = 0; i < ATTR_TRIES && r == -ENOENT; i++) {
+		ply_autoloc loc = PLY_LOC_INIT;
+
+		r = ply_node_locate(fs->graph, n, &loc);
+		if (!r)
+			r = ply_index_nlink(fs, loc.at, st, attr_lower_nlink(fs, n), &nlink);
+	}
+	if (r == -ENODATA) {
+		if (atomic_load(&n->flags) & PLY_N_UNLINKED)
+			st->st_nlink = 0;
 		return 0;
+	}
 	if (!r)
 		st->st_nlink = nlink;
 	return r;
@@ -94,10 +109,10 @@ int ply_attr_show_locked(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 	if (n->type == S_IFDIR) {
 		out.st_nlink = attr_dir_nlink(fs, n, st);
 	} else {
-		if (flags & PLY_N_UNLINKED)
-			out.st_nlink = 0;
-		else if (flags & PLY_N_INDEXED)
+		if (flags & PLY_N_INDEXED)
 			r = attr_show_indexed(fs, n, &out);
+		else if ((flags & PLY_N_UNLINKED) && atomic_load(&n->layer) != PLY_LAYER_UPPER)
+			out.st_nlink = 0;	/* an upper inode counts itself: it may have names nobody asked for */
 		if (!r && (flags & PLY_N_METACOPY))
 			r = attr_show_metacopy(fs, n, &out);
 	}
@@ -118,10 +133,16 @@ int ply_attr_show(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 /* Raw stat of where the node's metadata are now. Caller holds tree. */
 static int attr_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
-	ply_autoloc loc = PLY_LOC_INIT;
-	int r = ply_node_locate(fs->graph, n, &loc);
+	int i, r = -ENOENT;
 
-	return r ? r : ply_layer_stat(loc.layer, loc.at, st);
+	for (i = 0; i < ATTR_TRIES && r == -ENOENT; i++) {
+		ply_autoloc loc = PLY_LOC_INIT;
+
+		r = ply_node_locate(fs->graph, n, &loc);
+		if (!r)
+			r = ply_layer_stat(loc.layer, loc.at, st);
+	}
+	return r;
 }
 
 static int attr_get_located(struct ply_fs *fs, struct ply_node *n, struct stat *st)
@@ -290,13 +311,12 @@ static int attr_apply(struct attr_change *c, struct ply_at at)
 	return r;
 }
 
-/* Under tree: changes the upper object and says what became of it. */
-static int attr_change_upper(struct attr_change *c, struct stat *st)
+/* Changes the upper object and says what became of it. Caller holds tree. */
+static int attr_change_located(struct attr_change *c, struct stat *st)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	int r;
 
-	PLY_RDLOCK(tree, &c->fs->tree);
 	r = ply_node_locate(c->fs->graph, c->n, &loc);
 	if (r)
 		return r;
@@ -308,6 +328,16 @@ static int attr_change_upper(struct attr_change *c, struct stat *st)
 		r = ply_layer_stat(loc.layer, loc.at, st);
 	if (!r)
 		r = ply_attr_show_locked(c->fs, c->n, st);
+	return r;
+}
+
+static int attr_change_upper(struct attr_change *c, struct stat *st)
+{
+	int i, r = -ENOENT;
+
+	PLY_RDLOCK(tree, &c->fs->tree);
+	for (i = 0; i < ATTR_TRIES && r == -ENOENT; i++)
+		r = attr_change_located(c, st);
 	return r;
 }
 
