@@ -341,38 +341,52 @@ static int probe_all(struct ply_fs *fs)
 	return 0;
 }
 
-/* One line for all layers that have none; the mount's failure under passthrough=required. */
-static int report(struct ply_fs *fs, char *err, size_t errlen)
+/* The first layer without passthrough and how many there are; NULL: none. */
+static const struct ply_layer *first_refused(const struct ply_fs *fs, unsigned int *n)
 {
-	struct ply_layers *ls = &fs->layers;
+	const struct ply_layers *ls = &fs->layers;
 	const struct ply_layer *bad = NULL;
-	unsigned int i, nbad = 0, nok = 0;
+	unsigned int i;
 
-	for (i = ls->upper ? 0 : 1; i < ls->n; i++) {
-		if (ls->layer[i].passthrough == PLY_PT_OK) {
-			nok++;
-			continue;
-		}
-		if (!nbad++)
+	*n = 0;
+	for (i = ls->upper ? 0 : 1; i < ls->n; i++)
+		if (ls->layer[i].passthrough != PLY_PT_OK && !(*n)++)
 			bad = &ls->layer[i];
-	}
-	if (!nok)
-		fs->stack_depth = 0;
-	if (!nbad)
+	return bad;
+}
+
+/* What the verdicts mean for the mount. */
+static int conclude(struct ply_fs *fs, char *err, size_t errlen)
+{
+	unsigned int nbad, n = fs->layers.n - (fs->layers.upper ? 0 : 1);
+	const struct ply_layer *bad = first_refused(fs, &nbad);
+
+	if (!bad)
 		return 0;
-	if (!nok && !fs->passthrough_why[0])
-		snprintf(fs->passthrough_why, sizeof(fs->passthrough_why), "%s", bad->why);
-	if (fs->opt->passthrough == PLY_PT_REQUIRED) {
-		snprintf(err, errlen, "passthrough=required, but layer %s cannot have it: %s", bad->path, bad->why);
-		return -EOPNOTSUPP;
+	if (nbad == n) {
+		fs->stack_depth = 0;
+		if (!fs->passthrough_why[0])
+			snprintf(fs->passthrough_why, sizeof(fs->passthrough_why), "%s", bad->why);
 	}
-	if (bad->passthrough == PLY_PT_BY_OPTION)
+	if (fs->opt->passthrough != PLY_PT_REQUIRED)
+		return 0;
+	snprintf(err, errlen, "passthrough=required, but layer %s cannot have it: %s", bad->path, bad->why);
+	return -EOPNOTSUPP;
+}
+
+void ply_fuse_backing_report(const struct ply_fs *fs)
+{
+	unsigned int nbad;
+	const struct ply_layer *bad = first_refused(fs, &nbad);
+
+	if (!fs->passthrough && !bad)
+		ply_info("no passthrough: %s", fs->passthrough_why);
+	else if (bad && bad->passthrough == PLY_PT_BY_OPTION)
 		ply_debug("no passthrough: %s", bad->why);
 	else if (nbad > 1)
 		ply_info("no passthrough on layer %s and %u more: %s", bad->path, nbad - 1, bad->why);
-	else
+	else if (bad)
 		ply_info("no passthrough on layer %s: %s", bad->path, bad->why);
-	return 0;
 }
 
 int ply_fuse_backing_probe(struct ply_fs *fs, char *err, size_t errlen)
@@ -385,7 +399,7 @@ int ply_fuse_backing_probe(struct ply_fs *fs, char *err, size_t errlen)
 		else if (r)
 			refuse_all(fs, PLY_PT_KERNEL, "it cannot be tried out: fsopen of fuse fails");
 	}
-	return report(fs, err, errlen);
+	return conclude(fs, err, errlen);
 }
 
 /* --- upcalls --- */
@@ -448,7 +462,6 @@ int ply_fuse_backing_verify(struct ply_fs *fs, char *err, size_t errlen)
 			snprintf(err, errlen, "passthrough=required, but %s", fs->passthrough_why);
 			return -EOPNOTSUPP;
 		}
-		ply_warn("no passthrough: %s", fs->passthrough_why);
 		return 0;
 	}
 	return 0;

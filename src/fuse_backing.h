@@ -12,12 +12,14 @@
 /*
  * Before the mount: asks an invisible session for each filesystem of the layers which stack depth it needs. Sets
  * fs->stack_depth (the smallest that serves most; 0: no passthrough), the layers' verdicts and reasons, and
- * fs->passthrough_why. Logs what is not had, once. Fails (err: one line) only under passthrough=required.
+ * fs->passthrough_why. Fails (err: one line) only under passthrough=required.
  */
 int ply_fuse_backing_probe(struct ply_fs *fs, char *err, size_t errlen);
 /* The upcalls of the core: registration and notifications. */
 void ply_fuse_backing_attach(struct ply_fs *fs, struct fuse_session *se);
 /* After INIT: tries what was granted. Turns passthrough off, or with required fails. */
 int ply_fuse_backing_verify(struct ply_fs *fs, char *err, size_t errlen);
+/* Logs, once and when the mount is live, which layers have no passthrough and why. */
+void ply_fuse_backing_report(const struct ply_fs *fs);
 
 #endif

@@ -222,6 +222,7 @@ static void signals_ours(sigset_t *set)
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGQUIT);
 	sigaddset(set, SIGUSR1);
 }
@@ -235,7 +236,6 @@ void ply_session_block_signals(void)
 	sigaddset(&set, SESSION_WAKE);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	sigaction(SESSION_WAKE, &wake, NULL);
-	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	/* A lease that is broken (backing.c) sends it. */
 	signal(SIGIO, SIG_IGN);
@@ -358,6 +358,7 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 			if (r)
 				break;
 			live(arg);
+			ply_fuse_backing_report(s->fs);
 		}
 		asked = session_wait(s, sigfd);
 	}
