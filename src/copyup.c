@@ -315,21 +315,30 @@ struct copyup_fill {
 	ssize_t ncaps;
 };
 
-static int copyup_fill_open(struct copyup_fill *f, bool trunc)
+static int copyup_open_upper(struct ply_fs *fs, struct ply_node *n)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	int r;
 
-	PLY_RDLOCK(tree, &f->fs->tree);
-	r = ply_node_locate(f->fs->graph, f->n, &loc);
+	PLY_RDLOCK(tree, &fs->tree);
+	r = ply_node_locate(fs->graph, n, &loc);
 	if (r)
 		return r;
 	if (PLY_WARN_ON(!loc.layer->is_upper))
 		return -EIO;
-	f->fd = ply_sys_open(loc.at, O_RDWR | O_NONBLOCK, 0);
+	return ply_sys_open(loc.at, O_RDWR | O_NONBLOCK, 0);
+}
+
+static int copyup_fill_open(struct copyup_fill *f, bool trunc)
+{
+	int r;
+
+	f->fd = copyup_open_upper(f->fs, f->n);
+	/* Unlinked between the two: it was pinned before, and is found without the name. */
+	if (f->fd == -ENOENT)
+		f->fd = copyup_open_upper(f->fs, f->n);
 	if (f->fd < 0)
 		return f->fd;
-	PLY_RWUNLOCK(tree);
 	r = ply_sys_stat(PLY_FD(f->fd), &f->st);
 	if (r || trunc)
 		return r;

@@ -63,8 +63,13 @@ static int xattr_map_value(struct ply_fs *fs, const char *name, void *val, size_
 
 /* ---- reading ---- */
 
-/* Caller holds tree. */
-static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *name, void *val, size_t size)
+/*
+ * A file may be unlinked between being located and being used. It was pinned before, so
+ * the second try does not need the name any more.
+ */
+#define XATTR_TRIES 2
+
+static ssize_t xattr_get_once(struct ply_fs *fs, struct ply_node *n, const char *name, void *val, size_t size)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	char disk[256];
@@ -80,6 +85,17 @@ static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *n
 	len = ply_sys_getxattr(loc.at, disk, val, size);
 	/* A layer that knows no attributes has none: to anything else the kernel fails every permission check. */
 	return len == -EOPNOTSUPP && (xattr_is_acl(name) || !loc.layer->is_upper) ? -ENODATA : len;
+}
+
+/* Caller holds tree. */
+static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *name, void *val, size_t size)
+{
+	ssize_t len = -ENOENT;
+	int i;
+
+	for (i = 0; i < XATTR_TRIES && len == -ENOENT; i++)
+		len = xattr_get_once(fs, n, name, val, size);
+	return len;
 }
 
 ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name, void *val, size_t size)
@@ -120,26 +136,32 @@ static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, bo
 	return (size_t)(out - list);
 }
 
+static ssize_t xattr_list_once(struct ply_fs *fs, struct ply_node *n, bool trusted, char **list)
+{
+	ply_autoloc loc = PLY_LOC_INIT;
+	ssize_t len = ply_node_locate(fs->graph, n, &loc);
+
+	if (!len)
+		len = ply_sys_listxattr_alloc(loc.at, list);
+	if (len > 0)
+		len = (ssize_t)xattr_filter_list(fs, loc.layer, trusted, *list, (size_t)len);
+	return len;
+}
+
 ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, bool trusted, char *list, size_t size)
 {
 	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
 	ply_autofree char *raw = NULL;
-	ply_autoloc loc = PLY_LOC_INIT;
-	ssize_t len;
-	int r;
+	ssize_t len = -ENOENT;
+	int i;
 
 	if (fs->opt->noxattrs)
 		return -EOPNOTSUPP;
 
 	PLY_RDLOCK(tree, &fs->tree);
-	r = ply_node_locate(fs->graph, cur.n, &loc);
-	if (r)
-		return r;
-	len = ply_sys_listxattr_alloc(loc.at, &raw);
-	if (len <= 0)
-		return len;
-	len = (ssize_t)xattr_filter_list(fs, loc.layer, trusted, raw, (size_t)len);
-	if (!size)
+	for (i = 0; i < XATTR_TRIES && len == -ENOENT; i++)
+		len = xattr_list_once(fs, cur.n, trusted, &raw);
+	if (len <= 0 || !size)
 		return len;
 	if ((size_t)len > size)
 		return -ERANGE;
@@ -187,13 +209,12 @@ static int xattr_follow_acl(struct xattr_change *c, struct ply_at at)
 	return ply_sys_chmod(at, mode & 07777);
 }
 
-static int xattr_apply(struct xattr_change *c)
+static int xattr_apply_once(struct xattr_change *c)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	char disk[256];
 	int r;
 
-	PLY_RDLOCK(tree, &c->fs->tree);
 	r = ply_node_locate(c->fs->graph, c->n, &loc);
 	if (r)
 		return r;
@@ -210,6 +231,16 @@ static int xattr_apply(struct xattr_change *c)
 	if (!r && c->val && !strcmp(c->name, PLY_ACL_ACCESS) &&
 	    (c->kill_sgid || ply_attr_has_override(c->fs)))
 		r = xattr_follow_acl(c, loc.at);
+	return r;
+}
+
+static int xattr_apply(struct xattr_change *c)
+{
+	int i, r = -ENOENT;
+
+	PLY_RDLOCK(tree, &c->fs->tree);
+	for (i = 0; i < XATTR_TRIES && r == -ENOENT; i++)
+		r = xattr_apply_once(c);
 	return r;
 }
 
