@@ -192,7 +192,8 @@ END
 	put "$L2/a" data; ln "$L2/a" "$L2/b"
 	mkdir -p "$W/index" "$W/work"; put "$W/index/zzzz" junk; mkdir "$W/index/00fb"; put "$W/work/junk" x; mkdir "$W/work/dir"
 	if union_mount; then
-		f open w a w+append , write w + , stat b size 5
+		f open w a w+append , write w + # whether b follows is the index's affair
+		says "$M/a" data+
 		poke
 	fi
 }

@@ -157,7 +157,12 @@ descendants_kill()
 
 is_mounted()
 {
-	awk -v m="$1" '$5 == m { found = 1 } END { exit !found }' /proc/self/mountinfo
+	[ "$(mount_count "$1")" != 0 ]
+}
+
+mount_count() # mounts may lie one over the other
+{
+	awk -v m="$1" '$5 == m { n++ } END { print n + 0 }' /proc/self/mountinfo
 }
 
 # wait_for WHAT CMD...: polls, as long as the test's own limit allows
@@ -248,6 +253,7 @@ daemon_start()
 	D=$R/daemons/$(ls "$R/daemons" | wc -l)
 	mkdir "$D"
 	printf '%s' "$target" >"$D/target"
+	mount_count "$target" >"$D/before"
 	printf 'plyfs %s' "$*" >"$D/what"
 	(
 		exec >/dev/null 2>&1 3>&- </dev/null
@@ -265,7 +271,7 @@ daemon_start()
 
 daemon_settled()
 {
-	[ -e "$D/status" ] || { [ -e "$D/pid" ] && is_mounted "$(cat "$D/target")"; }
+	[ -e "$D/status" ] || { [ -e "$D/pid" ] && [ "$(mount_count "$(cat "$D/target")")" -gt "$(cat "$D/before")" ]; }
 }
 
 daemon_is_up()
