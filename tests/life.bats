@@ -79,8 +79,8 @@ background() # ARG...: the daemonised form, exit status 0 and mounted when it re
 	true
 }
 
-@test "SIGTERM and SIGINT unmount and exit 0" {
-	for s in TERM INT; do
+@test "SIGTERM, SIGINT and SIGHUP unmount and exit 0" {
+	for s in TERM INT HUP; do
 		mount_opts "$M" "$OPTS"
 		f open w "new$s" w+creat , write w x
 		kill -$s "$(daemon_pid)"
