@@ -4,6 +4,7 @@
 #include "lock.h"
 #include "log.h"
 #include "mountinfo.h"
+#include "rmtree.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -25,130 +26,11 @@ static int fail(char *err, size_t errlen, int r, const char *fmt, ...)
 	return r;
 }
 
-/* --- emptying --- */
-
-struct names {
-	struct ply_buf b;		/* names, each with its NUL */
-};
-
-static int names_add(void *arg, const struct ply_dirent *d)
-{
-	struct names *n = arg;
-
-	return ply_buf_add(&n->b, d->name, strlen(d->name) + 1);
-}
-
-/* All names of a directory, read before any is removed: what getdents gives after that is undefined. */
-static int names_read(int dirfd, struct ply_buf *out)
-{
-	ply_autofd fd = ply_sys_open(PLY_FD(dirfd), O_RDONLY | O_DIRECTORY, 0);
-	struct names n = { 0 };
-	int r;
-
-	if (fd < 0)
-		return fd;
-	r = ply_sys_readdir(fd, names_add, &n);
-	if (r) {
-		ply_buf_free(&n.b);
-		return r;
-	}
-	*out = n.b;
-	return 0;
-}
-
-#define FOR_EACH_NAME(p, buf) for (const char *p = (buf).data; p && p < (buf).data + (buf).len; p += strlen(p) + 1)
-
-/* A directory that its owner locked himself out of (mode 0). */
-static void make_ours(struct ply_at at)
-{
-	(void)ply_sys_chmod(at, 0700);
-}
-
-/* Removes what is no directory, and empty directories. -ENOTEMPTY: one that holds something. */
-static int remove_shallow(struct ply_at at)
-{
-	int r = ply_sys_unlink(at);
-
-	if (r == -EISDIR || r == -EPERM) {
-		int d = ply_sys_rmdir(at);
-
-		r = d == -ENOTDIR ? r : d;
-	}
-	if (r == -EEXIST)
-		r = -ENOTEMPTY;
-	return r == -ENOENT ? 0 : r;
-}
-
-/*
- * Empties subdirectory `name` of top: what in it is a directory with something in it
- * moves up into top under a new name. So there is no recursion, and no depth that is too deep.
- */
-static int flatten(int top, const char *name, unsigned int *counter)
-{
-	ply_autofd dir = -1;
-	ply_autobuf names = { 0 };
-	int r;
-
-	make_ours(PLY_AT(top, name));
-	dir = ply_sys_open(PLY_AT(top, name), O_RDONLY | O_DIRECTORY, 0);
-	if (dir < 0)
-		return dir;
-	r = names_read(dir, &names);
-	if (r)
-		return r;
-	FOR_EACH_NAME(p, names) {
-		char up[PLY_TMP_MAX];
-
-		r = remove_shallow(PLY_AT(dir, p));
-		if (r != -ENOTEMPTY) {
-			if (r)
-				return r;
-			continue;
-		}
-		make_ours(PLY_AT(dir, p));
-		do {
-			snprintf(up, sizeof(up), "#dead%x", (*counter)++);
-			r = ply_sys_rename(PLY_AT(dir, p), PLY_AT(top, up), RENAME_NOREPLACE);
-			if (r == -EINVAL)
-				r = ply_sys_rename(PLY_AT(dir, p), PLY_AT(top, up), 0);
-		} while (r == -EEXIST || r == -ENOTEMPTY || r == -ENOTDIR);
-		if (r)
-			return r;
-	}
-	return ply_sys_rmdir(PLY_AT(top, name));
-}
-
-/* All but `keep`, which may be NULL. */
-static int empty_but(int dirfd, const char *keep)
-{
-	unsigned int counter = 0;
-
-	for (;;) {
-		ply_autobuf names = { 0 };
-		bool again = false;
-		int r = names_read(dirfd, &names);
-
-		if (r)
-			return r;
-		FOR_EACH_NAME(p, names) {
-			if (keep && !strcmp(p, keep))
-				continue;
-			r = remove_shallow(PLY_AT(dirfd, p));
-			if (r == -ENOTEMPTY) {
-				r = flatten(dirfd, p, &counter);
-				again = true;
-			}
-			if (r)
-				return r;
-		}
-		if (!again)
-			return 0;
-	}
-}
+/* --- temporaries --- */
 
 int ply_workdir_empty(int dirfd)
 {
-	return empty_but(dirfd, NULL);
+	return ply_rmtree_empty(dirfd, NULL);
 }
 
 void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX])
@@ -159,12 +41,12 @@ void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX])
 
 void ply_workdir_discard(struct ply_workdir *w, const char *tmp)
 {
-	int r = remove_shallow(PLY_AT(w->fd, tmp));
+	int r = ply_rmtree_shallow(PLY_AT(w->fd, tmp));
 
 	if (r == -ENOTEMPTY) {
 		ply_autofd dir = -1;
 
-		make_ours(PLY_AT(w->fd, tmp));
+		ply_rmtree_make_ours(PLY_AT(w->fd, tmp));
 		dir = ply_sys_open(PLY_AT(w->fd, tmp), O_RDONLY | O_DIRECTORY, 0);
 		r = dir < 0 ? dir : ply_workdir_empty(dir);
 		if (!r)
@@ -271,12 +153,12 @@ static int own_dir(int base, const char *name)
 		/* Inherited from a default ACL or a set-group-ID parent. */
 		(void)ply_sys_removexattr(at, "system.posix_acl_default");
 		(void)ply_sys_removexattr(at, "system.posix_acl_access");
-		make_ours(at);
+		ply_rmtree_make_ours(at);
 	}
 	fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
 	if (fd == -EACCES) {
 		/* The kernel makes it with mode 0. */
-		make_ours(at);
+		ply_rmtree_make_ours(at);
 		fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
 	}
 	return fd;
@@ -305,7 +187,7 @@ static int check_incompat(int work, const char *path, char *err, size_t errlen)
 	int r;
 
 	if (fd == -EACCES) {
-		make_ours(PLY_AT(work, "incompat"));
+		ply_rmtree_make_ours(PLY_AT(work, "incompat"));
 		fd = ply_sys_open(PLY_AT(work, "incompat"), O_RDONLY | O_DIRECTORY, 0);
 	}
 	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
@@ -649,14 +531,14 @@ static int index_verify(struct ply_workdir *w, const char *name)
 static int index_clean(struct ply_workdir *w)
 {
 	ply_autobuf names = { 0 };
-	int r = names_read(w->index_fd, &names);
+	int r = ply_rmtree_names(w->index_fd, &names);
 
 	if (r)
 		return r;
-	FOR_EACH_NAME(p, names) {
+	PLY_FOR_EACH_NAME(p, names) {
 		r = index_verify(w, p);
 		if (r == 1) {
-			r = remove_shallow(PLY_AT(w->index_fd, p));
+			r = ply_rmtree_shallow(PLY_AT(w->index_fd, p));
 			if (r == -ENOTEMPTY)
 				r = 0;
 		}
@@ -793,7 +675,7 @@ void ply_workdir_close(struct ply_workdir *w)
 	if (!w->ls)
 		return;
 	if (w->dirty)
-		(void)empty_but(w->fd, "incompat");
+		(void)ply_rmtree_empty(w->fd, "incompat");
 	if (w->fd >= 0)
 		close(w->fd);
 	if (w->index_fd >= 0)
