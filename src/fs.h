@@ -68,7 +68,7 @@ struct ply_noderef {
 };
 void ply_noderef_release(struct ply_noderef *r);
 #define ply_autonode(var, fsp, nodep)					\
-	__attribute__((cleanup(ply_noderef_release)))			\
+	__attribute__((unused, cleanup(ply_noderef_release)))		\
 	struct ply_noderef var = { (fsp), (nodep) }
 
 #endif
