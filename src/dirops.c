@@ -442,6 +442,11 @@ int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, bool in_upper,
 		return r;
 	ui->indexed = true;
 	ui->last = links <= 1;
+	/* The entry goes as well, which may be all that leads to it: its name was a lower one. */
+	if (ui->last)
+		r = ply_node_pin(fs->graph, n, loc.at);
+	if (r)
+		return r;
 	/* Relative to the upper's own count: a name that leaves the upper takes it along. */
 	return ply_index_set_nlink(fs, loc.at, (int)links - (int)st.st_nlink - (in_upper ? 0 : 1));
 }
