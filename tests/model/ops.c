@@ -100,10 +100,49 @@ static void op_read(const struct op *op, int fd, struct result *r)
 	free(buf);
 }
 
+/*
+ * A passthrough write has the rights of the daemon's backing file: root, without CAP_FSETID, so that an ordinary user's
+ * write drops suid and sgid. Root's drops them too, which other filesystems do not do; and an sgid bit that means
+ * nothing (no execution by the group) stays for who is not in the group, as FUSE has it for every change of the
+ * content. Where that is so, take such bits off before.
+ */
+static void strip_before(const struct op *op, int fd, bool write)
+{
+	mode_t off = write && !op->user ? S_ISUID | S_ISGID : 0;
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return;
+	if (!(st.st_mode & S_IXGRP))
+		off |= S_ISGID;
+	if (!(st.st_mode & off))
+		return;
+	setfsuid(0);
+	if (fchmod(fd, st.st_mode & 07777 & ~off))
+		errno = 0;
+	setfsuid(op->user);
+}
+
+static void strip_path(const struct op *op, int base)
+{
+	char link[64];
+	struct stat st;
+	int fd = openat(base, op->path, O_PATH | O_CLOEXEC);
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) && (st.st_mode & 02010) == 02000 &&
+	    chmod(link, st.st_mode & 05777))
+		errno = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
 static void op_write(struct model *m, const struct op *op, int fd, struct result *r)
 {
 	unsigned char *buf = aligned_alloc(4096, IO_MAX);
 
+	if (m->feat.root_strips)
+		strip_before(op, fd, true);
 	if (!buf)
 		model_die("aligned_alloc", "write");
 	pattern(op->seed, op->off, buf, op->len);
@@ -713,34 +752,18 @@ static void op_dispatch(struct model *m, enum side s, const struct op *op, int b
 	}
 }
 
-/*
- * A passthrough write has the rights of the daemon's backing file, without CAP_FSETID, so that an ordinary user's write
- * drops suid and sgid: root's drops them too, which other filesystems do not do. Where that is so, take them off before.
- */
-static void strip_before(const struct op *op, int base, int fd)
-{
-	bool by_path = op->kind == OP_writefile;
-	struct stat st;
-
-	if (op->user || (!by_path && op->kind != OP_write && op->kind != OP_pwrite))
-		return;
-	if ((by_path ? fstatat(base, op->path, &st, 0) : fstat(fd, &st)) || !S_ISREG(st.st_mode) || !(st.st_mode & 06000))
-		return;
-	if (by_path)
-		fchmodat(base, op->path, st.st_mode & 01777, 0);
-	else
-		fchmod(fd, st.st_mode & 01777);
-}
-
 void op_run(struct model *m, enum side s, const struct op *op, char out[MODEL_OUT])
 {
 	int base = op->dslot < 0 ? m->root[s] : m->slots[op->dslot].fd[s];
 	struct result r = { .out = out };
 
 	out[0] = '\0';
-	if (m->feat.root_strips)
-		strip_before(op, base, m->slots[op->slot].fd[s]);
-	if (op->user) {
+	if (m->feat.root_strips && (op->kind == OP_truncate || op->kind == OP_open || op->kind == OP_writefile))
+		strip_path(op, base);
+	else if (m->feat.root_strips && op->kind >= OP_ftruncate && op->kind <= OP_copyrange && op->kind != OP_truncate)
+		strip_before(op, op->kind == OP_copyrange ? m->slots[op->slot2].fd[s] : m->slots[op->slot].fd[s], false);
+	/* Who may see trusted attributes is a matter of capabilities, which a daemon does not get to know. */
+	if (op->user && op->kind != OP_fstat && op->kind != OP_listxattr) {
 		setfsgid(op->user);
 		setfsuid(op->user);
 	}

@@ -167,7 +167,8 @@ static void pick_xattr(const struct model *m, struct rng *r, struct op *op)
 	unsigned int k = rng_below(r, m->feat.ovlxattr ? 8 : 7);
 	bool set = op->kind == OP_setxattr || op->kind == OP_fsetxattr;
 
-	if (!m->feat.trusted && !strncmp(names[k], "trusted.", 8))
+	/* Who may see them is a matter of capabilities, which a file system behind FUSE does not get to know. */
+	if ((!m->feat.trusted || op->user) && !strncmp(names[k], "trusted.", 8))
 		k = 0;
 	/* ACLs are set by an operation of their own, with valid bytes. */
 	if (set && k == 5)
@@ -258,6 +259,8 @@ static bool pick_slot_op(const struct model *m, struct rng *r, struct op *op)
 	case OP_fsetxattr:
 	case OP_fremovexattr:
 		op->mode = any_mode(r);
+		if (op->kind == OP_fstat)
+			op->user = 0;
 		if (op->kind != OP_fstat && op->kind != OP_fchmod)
 			pick_xattr(m, r, op);
 		return true;
@@ -376,6 +379,8 @@ static void pick_path_op(const struct model *m, struct rng *r, struct op *op)
 	case OP_removexattr:
 	case OP_listxattr:
 		either_path(m, r, op, 0, op->path);
+		if (op->kind == OP_listxattr)
+			op->user = 0;
 		pick_xattr(m, r, op);
 		break;
 	case OP_setacl:
