@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+//
+// wrap: ply_sys_open ply_sys_open_beneath ply_sys_dup ply_sys_stat ply_sys_statfs ply_sys_fs_magic
+// wrap: ply_sys_mkdir ply_sys_mknod ply_sys_symlink ply_sys_tmpfile ply_sys_link ply_sys_unlink ply_sys_rmdir
+// wrap: ply_sys_rename ply_sys_readlink ply_sys_chown ply_sys_chmod ply_sys_utimens ply_sys_ftruncate
+// wrap: ply_sys_fallocate ply_sys_fsync ply_sys_syncfs ply_sys_lseek ply_sys_pread ply_sys_pwrite
+// wrap: ply_sys_copy_range ply_sys_clone_file ply_sys_ioctl ply_sys_flock ply_sys_getxattr ply_sys_setxattr
+// wrap: ply_sys_listxattr ply_sys_removexattr ply_sys_getxattr_alloc ply_sys_listxattr_alloc ply_sys_handle
+// wrap: ply_sys_open_path ply_sys_open_handle ply_sys_fs_uuid ply_sys_readdir ply_sys_clone_mount_ro
 #include "unit.h"
+#include "faults.h"
 #include "union.h"
 
 #include <errno.h>
@@ -391,6 +400,61 @@ static void index_with_strange_names(void **state)
 	assert_int_equal(union_try(u), -EINVAL);
 }
 
+/* --- when something fails --- */
+
+static int open_fds(void)
+{
+	int fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = 0;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ply_sys_readdir(fd, scratch_count_, &n), 0);
+	close(fd);
+	return n;
+}
+
+/* Whatever fails at mount: a reason, no fd left, and the next try succeeds. */
+static void each_failure_is_told(void **state)
+{
+	struct union_dirs *u = *state;
+	int before = open_fds();
+
+	u->o.volatile_ = true;
+	u->o.xattr_perm = PLY_XPERM_CONTAINERS;
+	for (long n = 1;; n++) {
+		const char *failed;
+		int r;
+
+		scratch_file(&u->s, "l1/f", "x");
+		u->err[0] = '\0';
+		faults_arm(n, EIO, FAULTS_ANY);
+		r = ply_layers_open(u->ls, &u->o, u->err, sizeof(u->err));
+		if (!r) {
+			r = ply_workdir_open(&u->w, u->ls, &u->o, u->err, sizeof(u->err));
+			failed = faults_disarm();
+			if (!r)
+				ply_workdir_close(&u->w);
+			ply_layers_close(u->ls);
+		} else {
+			failed = faults_disarm();
+		}
+		if (r && !u->err[0])
+			print_error("%s: %d without a word\n", failed, r);
+		assert_true(!r || u->err[0]);
+		assert_int_equal(open_fds(), before);
+		if (!failed) {
+			if (r)
+				print_error("%s\n", u->err);
+			assert_true(!r || strstr(u->err, "xattr_permissions"));
+			break;
+		}
+		union_remove(u);
+		union_make(u);
+		u->o.volatile_ = true;
+		u->o.xattr_perm = PLY_XPERM_CONTAINERS;
+		assert_true(n < 1000);
+	}
+}
+
 /* --- beside the kernel's overlayfs --- */
 
 static int mount_overlay(struct union_dirs *u, const char *on, const char *more)
@@ -486,6 +550,7 @@ int main(void)
 		union_test(a_daemon_that_ends_is_waited_for),
 		union_test(volatile_leaves_its_marker),
 		union_test(override_is_marked_on_upper),
+		union_test(each_failure_is_told),
 		union_test(index_keeps_what_is_needed),
 		union_test(index_counts_lower_names),
 		union_test(index_of_another_upper),
