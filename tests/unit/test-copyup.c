@@ -15,6 +15,7 @@
 #include "attr.h"
 #include "copyup.h"
 #include "copyup_data.h"
+#include "dirops.h"
 #include "hash.h"
 #include "lookup.h"
 #include "origin.h"
@@ -346,6 +347,51 @@ static void test_index(void **state)
 	stage_end();
 }
 
+/* Names go one by one, those that upper has first; who has it open goes on. */
+static void test_index_unlinked(void **state)
+{
+	static const char *const dirs[] = { "", "d", "d/e" }, *const names[] = { "a", "b", "c" };
+	struct stat st = { .st_mode = 0640 };
+	unsigned int left = 3;
+	struct ply_node *n;
+
+	(void)state;
+	stage(FSYNC_OFF);
+	n = walk("a");
+	if (!fs->work.index) {
+		put(n);
+		stage_end();
+		skip();
+	}
+	put(walk("d/b"));
+	put(walk("d/e/c"));
+	assert_int_equal(ply_copyup(fs, n, PLY_COPYUP_DATA), 0);
+	for (int in_upper = 1; in_upper >= 0; in_upper--) {
+		for (size_t i = 0; i < PLY_ARRAY_SIZE(dirs); i++) {
+			struct ply_node *dir = walk(dirs[i]);
+			char path[64];
+
+			snprintf(path, sizeof(path), "up/%s/%s", dirs[i], names[i]);
+			if (ply_lookup(fs, dir, names[i], &(struct ply_node *){ NULL }, &st) == 0) {
+				put(n);		/* what the lookup gave */
+				if (exists(path) == (in_upper == 1)) {
+					assert_int_equal(ply_dirops_unlink(fs, dir, names[i]), 0);
+					assert_int_equal(ply_attr_get(fs, n, NULL, &st), 0);
+					assert_int_equal(st.st_nlink, --left);
+				}
+			}
+			put(dir);
+		}
+	}
+	assert_int_equal(left, 0);
+	assert_int_equal(count_entries("work/index"), 0);
+	st.st_mode = 0640;
+	assert_int_equal(ply_attr_set(fs, n, NULL, NULL, PLY_SET_MODE, &st), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0640);
+	put(n);
+	stage_end();
+}
+
 static void test_links_without_index(void **state)
 {
 	struct ply_node *a, *c;
@@ -659,6 +705,7 @@ int main(void)
 		cmocka_unit_test(test_data_fallback),
 		cmocka_unit_test(test_trunc),
 		cmocka_unit_test(test_index),
+		cmocka_unit_test(test_index_unlinked),
 		cmocka_unit_test(test_links_without_index),
 		cmocka_unit_test(test_metacopy),
 		cmocka_unit_test(test_metacopy_trunc),
