@@ -626,6 +626,17 @@ static void reply_fill(struct open_ctx *c, enum ply_io_mode mode, struct ply_ope
 	out->direct_io = !out->passthrough && stale;
 }
 
+/* A file is written by way of the node it had before: what the kernel keeps for the present one must not be kept. */
+static void mark_changing(struct open_ctx *c)
+{
+	struct ply_file *f = file_of(c->cur);
+
+	if (f)
+		f->mappable = true;
+	if (c->fs->up.inval_inode)
+		c->fs->up.inval_inode(c->fs->up.arg, c->cur->id, -1, 0);
+}
+
 /* The mode is decided and counted: makes the handle, takes the fds. */
 static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv, struct ply_open_reply *out)
 {
@@ -665,11 +676,26 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 		if (!was_mappable && fs->up.inval_inode)
 			fs->up.inval_inode(fs->up.arg, c->n->id, -1, 0);
 	}
+	if (h->writable && c->cur != c->n)
+		mark_changing(c);
 	pthread_mutex_lock(&c->pool->lock);
 	ply_list_add(&c->pool->handles, &h->link);
 	pthread_mutex_unlock(&c->pool->lock);
 	out->h = h;
 	return 0;
+}
+
+/* Names that the kernel still has for the old node lead to the new one at their next use. */
+static void expire_names(struct ply_fs *fs, struct ply_node *next)
+{
+	struct ply_node *parent;
+	char name[256];
+	unsigned int i;
+
+	for (i = 0; fs->up.inval_entry && !ply_name_at(fs->graph, next, i, &parent, name); i++) {
+		fs->up.inval_entry(fs->up.arg, parent->id, name);
+		ply_node_put(fs->graph, parent);
+	}
 }
 
 /* The data went to another object under live passthrough handles: the file gets a new node. */
@@ -690,6 +716,7 @@ static int hand_off(struct ply_fs *fs, struct ply_node *n)
 	if (err)
 		return err;
 	ply_count(PLY_C_handoffs, 1);
+	expire_names(fs, next);
 	ply_node_put(fs->graph, next);
 	return 0;
 }

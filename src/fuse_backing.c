@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <stdarg.h>
 
 #define PROBE_WAIT_MS 5000		/* for INIT, which is queued when the superblock is made */
 #define PROBE_ENTRIES 4000		/* of a layer, at most, in search of a regular file */
@@ -114,7 +115,7 @@ static int probe_open(struct probe *p, unsigned int depth)
 
 /* --- registration --- */
 
-static int backing_ioctl_open(int dev, int fd)
+int ply_fuse_backing_open(int dev, int fd)
 {
 	struct fuse_backing_map map = { .fd = fd };
 	int err = ply_creds_registration_begin(), id;
@@ -126,7 +127,7 @@ static int backing_ioctl_open(int dev, int fd)
 	return id;
 }
 
-static void backing_ioctl_close(int dev, int id)
+void ply_fuse_backing_close(int dev, int id)
 {
 	uint32_t which = (uint32_t)id;
 
@@ -243,9 +244,9 @@ static int probe_depth(struct ply_fs *fs, int depth)
 		fd = layer_file(fs, l);
 		if (fd < 0)
 			continue;
-		id = backing_ioctl_open(p.dev, fd);
+		id = ply_fuse_backing_open(p.dev, fd);
 		if (id > 0) {
-			backing_ioctl_close(p.dev, id);
+			ply_fuse_backing_close(p.dev, id);
 			f->depth = depth;
 		} else if (id != -ELOOP) {
 			f->depth = id == -EPERM ? -EACCES : id;	/* -1 means too deep */
@@ -402,33 +403,7 @@ int ply_fuse_backing_probe(struct ply_fs *fs, char *err, size_t errlen)
 	return conclude(fs, err, errlen);
 }
 
-/* --- upcalls --- */
-
-static int up_backing_open(void *arg, int fd)
-{
-	return backing_ioctl_open(fuse_session_fd(arg), fd);
-}
-
-static void up_backing_close(void *arg, int id)
-{
-	backing_ioctl_close(fuse_session_fd(arg), id);
-}
-
-static void up_inval_inode(void *arg, uint64_t nodeid, int64_t off, int64_t len)
-{
-	/* -ENOENT: the kernel does not have it, so there is nothing to drop. */
-	fuse_lowlevel_notify_inval_inode(arg, nodeid, off, len);
-}
-
-void ply_fuse_backing_attach(struct ply_fs *fs, struct fuse_session *se)
-{
-	fs->up = (struct ply_upcalls){
-		.arg = se,
-		.inval_inode = up_inval_inode,
-		.backing_open = up_backing_open,
-		.backing_close = up_backing_close,
-	};
-}
+/* --- after INIT --- */
 
 int ply_fuse_backing_verify(struct ply_fs *fs, char *err, size_t errlen)
 {

@@ -7,7 +7,6 @@
 #define PLY_FUSE_BACKING_H
 
 #include "fs.h"
-#include <fuse_lowlevel.h>
 
 /*
  * Before the mount: asks an invisible session for each filesystem of the layers which stack depth it needs. Sets
@@ -15,8 +14,9 @@
  * fs->passthrough_why. Fails (err: one line) only under passthrough=required.
  */
 int ply_fuse_backing_probe(struct ply_fs *fs, char *err, size_t errlen);
-/* The upcalls of the core: registration and notifications. */
-void ply_fuse_backing_attach(struct ply_fs *fs, struct fuse_session *se);
+/* Registers fd at a FUSE device, with no privilege but the one that this takes. > 0: the id; -errno. */
+int ply_fuse_backing_open(int dev, int fd);
+void ply_fuse_backing_close(int dev, int id);
 /* After INIT: tries what was granted. Turns passthrough off, or with required fails. */
 int ply_fuse_backing_verify(struct ply_fs *fs, char *err, size_t errlen);
 /* Logs, once and when the mount is live, which layers have no passthrough and why. */

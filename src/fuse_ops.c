@@ -47,6 +47,16 @@ static struct ply_node *op_node(fuse_req_t req, fuse_ino_t ino)
 	return cur;
 }
 
+/*
+ * Something of the file that this number leads to was changed. Where that is a stale number, the kernel does not know
+ * that the file's present node changed too. Before the reply.
+ */
+static void op_changed(struct ply_fs *fs, fuse_ino_t ino, const struct ply_node *n)
+{
+	if (n->id != ino && fs->up.inval_inode)
+		fs->up.inval_inode(fs->up.arg, n->id, -1, 0);
+}
+
 static struct ply_node *op_dir(fuse_req_t req, fuse_ino_t ino)
 {
 	struct ply_node *n = op_node_raw(req, ino);
@@ -333,6 +343,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
 
 		err = ply_attr_set(fs, n.n, op_handle(fi), &cred, setattr_what(to_set), attr);
+		op_changed(fs, ino, n.n);
 		if (err != -ESTALE || !(n.n->flags & PLY_N_STALE))
 			break;
 		/* Handed off between the two calls. */
@@ -408,18 +419,28 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 {
 	struct ply_fs *fs = op_fs(req);
 
+	int err;
+
 	ply_autonode(n, fs, op_node(req, ino));
-	if (n.n)
-		ply_reply_err(req, ply_xattr_set(fs, n.n, name, val, size, flags, setxattr_kills_sgid(req)));
+	if (!n.n)
+		return;
+	err = ply_xattr_set(fs, n.n, name, val, size, flags, setxattr_kills_sgid(req));
+	op_changed(fs, ino, n.n);
+	ply_reply_err(req, err);
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct ply_fs *fs = op_fs(req);
 
+	int err;
+
 	ply_autonode(n, fs, op_node(req, ino));
-	if (n.n)
-		ply_reply_err(req, ply_xattr_remove(fs, n.n, name));
+	if (!n.n)
+		return;
+	err = ply_xattr_remove(fs, n.n, name);
+	op_changed(fs, ino, n.n);
+	ply_reply_err(req, err);
 }
 
 /* --- opening --- */
@@ -640,6 +661,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 	if (in_size)
 		memcpy(buf, in, in_size);
 	err = ply_io_ioctl(fs, n.n, flags & FUSE_IOCTL_DIR ? NULL : op_handle(fi), cmd, buf);
+	op_changed(fs, ino, n.n);
 	if (err)
 		ply_reply_err(req, err);
 	else

@@ -2,6 +2,7 @@
 #include "fuse_session.h"
 #include "fuse_backing.h"
 #include "fuse_mount.h"
+#include "fuse_notify.h"
 #include "fuse_ops.h"
 #include "log.h"
 #include "plyfs-fuse.h"
@@ -19,6 +20,7 @@ struct ply_session {
 	struct ply_fuse fuse;
 	struct ply_fs *fs;
 	struct ply_mount mount;
+	struct ply_notify *notify;
 	struct ply_session_info info;
 
 	pthread_mutex_t lock;		/* leaf: everything down to the blank line */
@@ -283,6 +285,37 @@ static bool session_wait(struct ply_session *s, int sigfd)
 	return true;
 }
 
+/* --- upcalls of the core --- */
+
+static int up_backing_open(void *arg, int fd)
+{
+	struct ply_session *s = arg;
+
+	return ply_fuse_backing_open(fuse_session_fd(s->fuse.se), fd);
+}
+
+static void up_backing_close(void *arg, int id)
+{
+	struct ply_session *s = arg;
+
+	ply_fuse_backing_close(fuse_session_fd(s->fuse.se), id);
+}
+
+static void up_inval_inode(void *arg, uint64_t nodeid, int64_t off, int64_t len)
+{
+	struct ply_session *s = arg;
+
+	/* -ENOENT: the kernel does not have it, so there is nothing to drop. */
+	fuse_lowlevel_notify_inval_inode(s->fuse.se, nodeid, off, len);
+}
+
+static void up_inval_entry(void *arg, uint64_t parent, const char *name)
+{
+	struct ply_session *s = arg;
+
+	ply_notify_expire_entry(s->notify, parent, name);
+}
+
 /* --- the whole --- */
 
 int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size_t errlen)
@@ -320,7 +353,18 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 		return r;
 	}
 	s->fuse.se = s->mount.se;
-	ply_fuse_backing_attach(fs, s->fuse.se);
+	fs->up = (struct ply_upcalls){
+		.arg = s,
+		.inval_inode = up_inval_inode, .inval_entry = up_inval_entry,
+		.backing_open = up_backing_open, .backing_close = up_backing_close,
+	};
+	r = ply_notify_start(&s->notify, s->fuse.se);
+	if (r) {
+		snprintf(err, errlen, "no thread can be made: %s", strerror(-r));
+		ply_mount_undo(&s->mount, false);
+		ply_session_free(s);
+		return r;
+	}
 	*out = s;
 	return 0;
 }
@@ -365,6 +409,9 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 	/* While the workers serve: what the kernel holds back is written now. */
 	if (asked || r)
 		ply_mount_undo(&s->mount, s->fs->writeback);
+	/* It may wait for a lock whose holder waits for a worker. */
+	ply_notify_stop(s->notify);
+	s->notify = NULL;
 	session_stop(s);
 	if (sigfd >= 0)
 		close(sigfd);
@@ -382,6 +429,7 @@ void ply_session_free(struct ply_session *s)
 {
 	if (!s)
 		return;
+	ply_notify_stop(s->notify);
 	ply_mount_free(&s->mount);
 	memset(&s->fs->up, 0, sizeof(s->fs->up));
 	if (s->event >= 0)

@@ -168,12 +168,12 @@ void ply_name_exchange(struct ply_graph *g,
 	ply_graph_unlock(g, dead);
 }
 
-int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256])
+int ply_name_at(struct ply_graph *g, struct ply_node *node, unsigned int i, struct ply_node **parent, char name[256])
 {
 	PLY_MUTEX(lock, &g->lock);
 
 	for (struct ply_name *nm = node->names; nm; nm = nm->next) {
-		if (!nm->parent || nm->dead)
+		if (!nm->parent || nm->dead || i-- > 0)
 			continue;
 		nm->parent->refs++;
 		*parent = nm->parent;
@@ -181,6 +181,11 @@ int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **p
 		return 0;
 	}
 	return -ENOENT;
+}
+
+int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256])
+{
+	return ply_name_at(g, node, 0, parent, name);
 }
 
 int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)

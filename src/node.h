@@ -186,6 +186,8 @@ void ply_name_exchange(struct ply_graph *g,
 		       struct ply_node *bp, const char *bn, struct ply_node *b, struct ply_name *prepared_bn);
 /* Some live name: parent with a reference and the name copied. -ENOENT when unlinked. */
 int ply_name_any(struct ply_graph *g, struct ply_node *node, struct ply_node **parent, char name[256]);
+/* The i-th live name, for walks over all of them (which others may change meanwhile). -ENOENT behind the last. */
+int ply_name_at(struct ply_graph *g, struct ply_node *node, unsigned int i, struct ply_node **parent, char name[256]);
 
 /* Identity of hard-linked objects: (filesystem index, inode number) of a layer object. */
 struct ply_node *ply_ident_find(struct ply_graph *g, unsigned int fs, uint64_t ino);

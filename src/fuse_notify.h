@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fuse_notify: what the kernel is told without being asked. Names are told by a thread of their own: the kernel
+ * takes the directory's lock for them, which the very caller that a worker is serving may hold.
+ */
+#ifndef PLY_FUSE_NOTIFY_H
+#define PLY_FUSE_NOTIFY_H
+
+#include <fuse_lowlevel.h>
+#include <stdint.h>
+
+struct ply_notify;
+
+int ply_notify_start(struct ply_notify **out, struct fuse_session *se);
+/* Drops what is still queued. The connection must not need a worker any more, or be dead. */
+void ply_notify_stop(struct ply_notify *n);
+/* The kernel looks the name up again before it uses it; what is open stays. Returns at once. */
+void ply_notify_expire_entry(struct ply_notify *n, uint64_t parent, const char *name);
+
+#endif
