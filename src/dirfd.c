@@ -380,7 +380,7 @@ static int locate_name(struct ply_graph *g, struct ply_node *n, bool upper, stru
 			best = nm;
 			break;
 		}
-		if (nm->dead && upper)
+		if (upper ? nm->dead : nm->elsewhere)
 			continue;
 		if (!best || best->dead)
 			best = nm;

@@ -9,9 +9,10 @@
 
 #define LOOKUP_NAME_MAX 255
 /* A cache is built after this many layers were asked in vain, per layer of the directory ... */
-#define BUILD_PER_LAYER 8
-/* ... and more for a big one: reading an entry costs about as much as a hundredth of asking a layer. */
+#define BUILD_PER_LAYER 4
+/* ... and more for a big one: to read this much of it costs about as much as asking a layer. */
 #define BUILD_BYTES_PER_TRY 256
+#define BUILD_BYTES_FREE 4096
 
 int ply_lookup_check_name(const char *name)
 {
@@ -44,8 +45,8 @@ static uint64_t dir_bytes(struct ply_fs *fs, struct ply_node *dir)
 
 		if (ply_dirfd_get(fs->graph, dir, ld, &d))
 			continue;
-		if (!ply_sys_stat(PLY_FD(d->fd), &st))
-			bytes += (uint64_t)st.st_size;
+		if (!ply_sys_stat(PLY_FD(d->fd), &st) && st.st_size > BUILD_BYTES_FREE)
+			bytes += (uint64_t)st.st_size - BUILD_BYTES_FREE;
 		ply_dirfd_put(fs->graph, d);
 	}
 	return bytes;
@@ -128,6 +129,8 @@ static int found_upper(struct found *f)
 		if (known)
 			f->ino = ply_inum_make(&fs->inum, ofs, oino);
 	}
+	if (!known && (f->res.marks & PLY_MARK_FUSE_ORIGIN) && !ply_origin_by_path(fs, at, st, &ofs, &oino))
+		f->ino = ply_inum_make(&fs->inum, ofs, oino);
 	if (linked) {
 		found_ident(f, ufs, st->st_ino);
 		if (fs->work.index && (f->res.marks & PLY_MARK_ORIGIN) && !r) {
@@ -217,6 +220,7 @@ static int found_alias(struct found *f, struct ply_node **out)
 {
 	struct ply_graph *g = f->fs->graph;
 	struct ply_node *n = NULL, *have = NULL;
+	bool elsewhere;
 	int r;
 
 	for (unsigned int i = 0; i < f->nident && !n; i++)
@@ -230,7 +234,10 @@ static int found_alias(struct found *f, struct ply_node **out)
 		f->check_index = false;
 		return -ENOENT;
 	}
-	r = ply_name_add(g, f->dir, f->name, n, &have);
+	/* Layers can share an inode. This name is in another layer than the one where the node is reached. */
+	elsewhere = f->res.layer != PLY_LAYER_UPPER && f->res.layer != atomic_load(&n->layer);
+	r = elsewhere ? ply_name_add_elsewhere(g, f->dir, f->name, n, &have) :
+			ply_name_add(g, f->dir, f->name, n, &have);
 	if (r) {
 		ply_node_put(g, n);
 		n = have;

@@ -81,8 +81,8 @@ static struct ply_name *name_alloc_for(struct ply_node *node, const char *name)
 	return nm;
 }
 
-int ply_name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
-		 struct ply_node *node, struct ply_node **have)
+static int name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
+		    struct ply_node *node, bool elsewhere, struct ply_node **have)
 {
 	PLY_MUTEX(lock, &g->lock);
 	struct ply_name *nm = ply_graph_find_name(g, parent, name, NULL);
@@ -99,10 +99,23 @@ int ply_name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
 	nm = name_alloc_for(node, name);
 	if (!nm)
 		return -ENOMEM;
+	nm->elsewhere = elsewhere;
 	name_attach(g, nm, parent, node);
 	if (atomic_load(&node->flags) & PLY_N_UNLINKED)
 		node_set_flags(g, node, 0, PLY_N_UNLINKED);
 	return 0;
+}
+
+int ply_name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
+		 struct ply_node *node, struct ply_node **have)
+{
+	return name_add(g, parent, name, node, false, have);
+}
+
+int ply_name_add_elsewhere(struct ply_graph *g, struct ply_node *parent, const char *name,
+			   struct ply_node *node, struct ply_node **have)
+{
+	return name_add(g, parent, name, node, true, have);
 }
 
 void ply_name_remove(struct ply_graph *g, struct ply_node *parent, const char *name,
@@ -279,6 +292,7 @@ static int handoff_own_names(struct ply_graph *g, struct ply_node *old)
 		copy->node = nm->node;
 		copy->parent = nm->parent;
 		copy->dead = nm->dead;
+		copy->elsewhere = nm->elsewhere;
 		copy->next = nm->next;
 		if (!nm->dead) {
 			ply_htable_del(&g->names, &nm->link);

@@ -70,6 +70,7 @@ struct ply_name {
 	struct ply_node *parent;
 	bool dead;			/* gone from the union; kept because a lower object is reached by it */
 	bool embedded;			/* lives in the node's own memory */
+	bool elsewhere;			/* found in another lower than node->layer: does not lead there */
 	char name[];
 };
 
@@ -161,6 +162,9 @@ struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, con
  */
 int ply_name_add(struct ply_graph *g, struct ply_node *parent, const char *name,
 		 struct ply_node *node, struct ply_node **have);
+/* The same for a name that was found in another lower layer than the one that node->layer tells. */
+int ply_name_add_elsewhere(struct ply_graph *g, struct ply_node *parent, const char *name,
+			   struct ply_node *node, struct ply_node **have);
 /*
  * Takes the name away (unlink, rmdir). `keep_dead`: it stays as the way to the
  * node's lower object. Sets PLY_N_UNLINKED when it was the last. No-op when the name is not the node's.

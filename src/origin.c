@@ -187,6 +187,28 @@ int ply_origin_ino(struct ply_fs *fs, const struct ply_fh *fh, unsigned int *fsi
 	return 0;
 }
 
+int ply_origin_by_path(struct ply_fs *fs, struct ply_at at, const struct stat *st, unsigned int *fsidx, uint64_t *ino)
+{
+	ply_autofree char *path = NULL;
+	ssize_t len = ply_sys_getxattr_alloc(at, "user.fuseoverlayfs.origin", &path);
+
+	if (len <= 0 || strlen(path) != (size_t)len)
+		return -ENODATA;
+	for (unsigned int i = 1; i < fs->layers.first_data; i++) {
+		ply_autofd fd = ply_sys_open_beneath(fs->layers.layer[i].fd, path + strspn(path, "/"), O_PATH);
+		struct stat low;
+
+		if (fd < 0 || ply_sys_stat(PLY_FD(fd), &low))
+			continue;
+		if ((low.st_mode & S_IFMT) != (st->st_mode & S_IFMT))
+			break;
+		*fsidx = ply_origin_fs(fs, PLY_FD(fd), &low);
+		*ino = low.st_ino;
+		return 0;
+	}
+	return -ENODATA;
+}
+
 uint64_t ply_origin_st_ino(struct ply_fs *fs, const struct ply_layer *l, struct ply_at at, const struct stat *st)
 {
 	struct ply_fh fh;

@@ -25,6 +25,11 @@ int ply_origin_get(struct ply_fs *fs, const struct ply_layer *l, struct ply_at a
  * where the handle type is known (ext4, xfs, btrfs, tmpfs, ours), else by open_by_handle_at. -ENODATA when it can't be known.
  */
 int ply_origin_ino(struct ply_fs *fs, const struct ply_fh *fh, unsigned int *fsidx, uint64_t *ino);
+/*
+ * The same from what fuse-overlayfs left: the path in the lowers that an upper object with this stat was copied from.
+ * Costs lookups; only for objects that have the attribute. -ENODATA.
+ */
+int ply_origin_by_path(struct ply_fs *fs, struct ply_at at, const struct stat *st, unsigned int *fsidx, uint64_t *ino);
 /* st_ino of an upper object with this stat: its origin's number, else its own. */
 uint64_t ply_origin_st_ino(struct ply_fs *fs, const struct ply_layer *l, struct ply_at at, const struct stat *st);
 

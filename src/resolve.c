@@ -79,6 +79,8 @@ int ply_resolve_marks(const struct ply_layer *l, struct ply_at at, unsigned int 
 		/* In several namespaces and spellings: layer.c decides which count. */
 		if (ends_with(p, strlen(p), ".opaque"))
 			*marks |= PLY_MARK_OPAQUE;
+		if (!strcmp(p, "user.fuseoverlayfs.origin"))
+			*marks |= PLY_MARK_FUSE_ORIGIN;
 		for (size_t i = 0; i < PLY_ARRAY_SIZE(known); i++)
 			if (!strcmp(p, ply_format_attr(l->xns, known[i].attr)))
 				*marks |= known[i].mark;

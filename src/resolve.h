@@ -15,7 +15,8 @@ enum {
 	PLY_MARK_METACOPY = 4,
 	PLY_MARK_ORIGIN = 8,
 	PLY_MARK_IMPURE = 16,
-	PLY_MARK_ALL = 31,
+	PLY_MARK_FUSE_ORIGIN = 32,	/* fuse-overlayfs's */
+	PLY_MARK_ALL = 63,
 };
 
 struct ply_resolved {

@@ -288,6 +288,29 @@ static void test_hardlinks(void **state)
 	stage_end();
 }
 
+/* Layers that share inodes: one file, though the names are found in different layers. */
+static void test_shared_inode(void **state)
+{
+	struct ply_node *a, *b;
+	struct stat st;
+
+	(void)state;
+	stage_begin("mkdir -p l1 l2/d && echo x >l1/a && ln l1/a l2/d/b");
+	stage_open("l1 l2", false, "");
+	for (int i = 0; i < 2; i++) {
+		a = stage_node(i ? "d/b" : "a");
+		b = stage_node(i ? "a" : "d/b");
+		assert_ptr_equal(a, b);
+		stage_content("a", "x\n");
+		stage_content("d/b", "x\n");
+		assert_int_equal(stage_look("a", &st), 0);
+		assert_int_equal(stage_look("d/b", &st), 0);
+		ply_node_put(fs->graph, a);
+		ply_node_put(fs->graph, b);
+	}
+	stage_end();
+}
+
 /* Many lookups build the listing; then names are found in their layer, and absent ones without asking. */
 static void test_cache_pays(void **state)
 {
@@ -633,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_metacopy),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_hardlinks),
+		cmocka_unit_test(test_shared_inode),
 		cmocka_unit_test(test_cache_pays),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_kernel),

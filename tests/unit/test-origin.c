@@ -79,6 +79,28 @@ static void test_broken(void **state)
 	stage_end();
 }
 
+/* What fuse-overlayfs notes is the path that the file was copied from. */
+static void test_fuse_overlayfs(void **state)
+{
+	struct ply_node *n;
+	struct stat st;
+
+	(void)state;
+	stage_begin("mkdir -p l1 l2/d up work && echo x >l2/d/f && : >up/moved && : >up/odd && "
+		    "setfattr -n user.fuseoverlayfs.origin -v /d/f up/moved && "
+		    "setfattr -n user.fuseoverlayfs.origin -v ../../../etc/passwd up/odd");
+	stage_open("l1 l2", true, "");
+	n = stage_node("moved");
+	assert_int_equal(ply_sys_stat(at(2, "d/f"), &st), 0);
+	assert_int_equal(n->ino, ply_inum_make(&fs->inum, fs->layers.layer[2].fs, st.st_ino));
+	ply_node_put(fs->graph, n);
+	n = stage_node("odd");
+	assert_int_equal(ply_sys_stat(at(0, "odd"), &st), 0);
+	assert_int_equal(n->ino, ply_inum_make(&fs->inum, fs->layers.upper->fs, st.st_ino));
+	ply_node_put(fs->graph, n);
+	stage_end();
+}
+
 /* One of three lower names is copied up: all of them are that file, also after a remount. */
 static void test_index(void **state)
 {
@@ -144,6 +166,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_records),
 		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_fuse_overlayfs),
 		cmocka_unit_test(test_index),
 	};
 
