@@ -103,6 +103,14 @@ load lib/common
 @test "hard-linked symlinks, fifos and devices" {
 	ln -s t "$L/s"; ln "$L/s" "$L/s2"; mkfifo "$L/p"; ln "$L/p" "$L/p2"
 	union_mount
+	if [ "$OVL" = user.overlay ]; then
+		# user.* cannot be set on those: the link may break, the change must not fail
+		RECHECK=no
+		f chmod p 0600 , stat p mode 600 , utime s 5 6 , stat s mtime 6.000000000 , link s s3 , readlink s3 t , unlink p2 , unlink s2
+		union_remount
+		f stat p mode 600 type p , stat s type l mtime 6.000000000 , ls . 'p s s3'
+		return
+	fi
 	f stat s same s2 nlink 2 , stat p same p2 , chmod p 0600 , stat p2 mode 600 , utime s 5 6 , stat s2 mtime 6.000000000 , link s s3 , stat s3 nlink 3 , readlink s3 t
 	union_remount
 	f stat s same s2 nlink 3 , stat p2 mode 600 same p
