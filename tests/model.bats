@@ -22,7 +22,11 @@ prepare()
 	LAYERS=("$L" "$L2" "$L3")
 	GENERATE=() RUN=(--ops="$OPS" --remount-every=$((OPS / 4)))
 	if [ "$OVL" = user.overlay ]; then GENERATE+=(--userxattr); fi
-	if [ "$PLY_TARGET" = overlayfs ]; then like_the_kernel; fi
+	case $PLY_SUITE in
+	overlayfs) like_the_kernel ;;
+	userns|nopassthrough) RUN+=(--sgid-lax) ;;
+	*) RUN+=(--sgid-lax --root-strips) ;;
+	esac
 	mkdir "$T/plain"
 }
 

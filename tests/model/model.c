@@ -290,7 +290,7 @@ static void options(int argc, char **argv)
 {
 	struct features *f = &model.feat;
 	int no_stale = 0, no_ino = 0, no_nlink = 0, no_dino = 0, no_direct = 0, no_mapped = 0, ovl = 0, gen = 0;
-	int no_links = 0, no_holes = 0, strips = 0, userxattr = 0, forget = 0, c;
+	int no_links = 0, no_holes = 0, strips = 0, sgid = 0, userxattr = 0, forget = 0, c;
 	const struct option longs[] = {
 		{ "seed", 1, NULL, O_SEED }, { "ops", 1, NULL, O_OPS }, { "seconds", 1, NULL, O_SECONDS },
 		{ "check-every", 1, NULL, O_CHECK }, { "remount", 1, NULL, O_REMOUNT },
@@ -300,7 +300,8 @@ static void options(int argc, char **argv)
 		{ "no-nlink", 0, &no_nlink, 1 }, { "no-dino", 0, &no_dino, 1 }, { "no-direct", 0, &no_direct, 1 },
 		{ "no-mapped", 0, &no_mapped, 1 }, { "overlay-xattrs", 0, &ovl, 1 }, { "generate", 0, &gen, 1 },
 		{ "no-links", 0, &no_links, 1 }, { "userxattr", 0, &userxattr, 1 },
-		{ "no-holes", 0, &no_holes, 1 }, { "root-strips", 0, &strips, 1 }, { "forget-ino", 0, &forget, 1 }, { 0 },
+		{ "no-holes", 0, &no_holes, 1 }, { "root-strips", 0, &strips, 1 }, { "sgid-lax", 0, &sgid, 1 },
+		{ "forget-ino", 0, &forget, 1 }, { 0 },
 	};
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -327,6 +328,7 @@ static void options(int argc, char **argv)
 	f->mapped = !no_mapped;
 	f->holes = !no_holes;
 	f->root_strips = strips;
+	f->sgid_lax = sgid;
 	f->ovlxattr = ovl;
 	opt.generate = gen;
 	opt.links = !no_links;

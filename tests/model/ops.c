@@ -106,14 +106,14 @@ static void op_read(const struct op *op, int fd, struct result *r)
  * nothing (no execution by the group) stays for who is not in the group, as FUSE has it for every change of the
  * content. Where that is so, take such bits off before.
  */
-static void strip_before(const struct op *op, int fd, bool write)
+static void strip_before(const struct model *m, const struct op *op, int fd, bool write)
 {
-	mode_t off = write && !op->user ? S_ISUID | S_ISGID : 0;
+	mode_t off = write && !op->user && m->feat.root_strips ? S_ISUID | S_ISGID : 0;
 	struct stat st;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return;
-	if (!(st.st_mode & S_IXGRP))
+	if (m->feat.sgid_lax && !(st.st_mode & S_IXGRP))
 		off |= S_ISGID;
 	if (!(st.st_mode & off))
 		return;
@@ -141,8 +141,7 @@ static void op_write(struct model *m, const struct op *op, int fd, struct result
 {
 	unsigned char *buf = aligned_alloc(4096, IO_MAX);
 
-	if (m->feat.root_strips)
-		strip_before(op, fd, true);
+	strip_before(m, op, fd, true);
 	if (!buf)
 		model_die("aligned_alloc", "write");
 	pattern(op->seed, op->off, buf, op->len);
@@ -758,10 +757,10 @@ void op_run(struct model *m, enum side s, const struct op *op, char out[MODEL_OU
 	struct result r = { .out = out };
 
 	out[0] = '\0';
-	if (m->feat.root_strips && (op->kind == OP_truncate || op->kind == OP_open || op->kind == OP_writefile))
+	if (m->feat.sgid_lax && (op->kind == OP_truncate || op->kind == OP_open || op->kind == OP_writefile))
 		strip_path(op, base);
-	else if (m->feat.root_strips && op->kind >= OP_ftruncate && op->kind <= OP_copyrange && op->kind != OP_truncate)
-		strip_before(op, op->kind == OP_copyrange ? m->slots[op->slot2].fd[s] : m->slots[op->slot].fd[s], false);
+	else if (m->feat.sgid_lax && op->kind >= OP_ftruncate && op->kind <= OP_copyrange && op->kind != OP_truncate)
+		strip_before(m, op, op->kind == OP_copyrange ? m->slots[op->slot2].fd[s] : m->slots[op->slot].fd[s], false);
 	/* Who may see trusted attributes is a matter of capabilities, which a daemon does not get to know. */
 	if (op->user && op->kind != OP_fstat && op->kind != OP_listxattr) {
 		setfsgid(op->user);
