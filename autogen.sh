@@ -66,11 +66,10 @@ programs()
 	list PLY_ZSH_COMPLETION contrib/completion/zsh/*
 	for f in tests/unit/test-*.c; do
 		[ -e "$f" ] || continue
-		wrap=$(sed -n 's,^// wrap: *,,p' "$f" | tr -s ' \t\n' ' ')
-		[ -n "$wrap" ] || continue
 		var=$(printf '%s' "${f%.c}" | tr -c 'a-zA-Z0-9_' _)
-		printf '%s_LDFLAGS = $(AM_LDFLAGS)' "$var"
-		for sym in $wrap; do
+		printf '%s_CFLAGS = $(PLY_UNIT_CFLAGS)\n%s_LDADD = $(PLY_UNIT_LIBS)\n' "$var" "$var"
+		printf '%s_LDFLAGS = $(PLY_UNIT_LINK)' "$var"
+		for sym in $(sed -n 's,^// wrap: *,,p' "$f"); do
 			printf ' \\\n\t-Wl,--wrap=%s' "$sym"
 		done
 		printf '\n\n'

@@ -4,16 +4,18 @@
 
 noinst_LIBRARIES += libply.a
 libply_a_SOURCES = $(PLY_LIB_SOURCES)
-libply_a_CFLAGS = $(PLY_ALL_CFLAGS) $(PLY_SRC_CFLAGS)
+libply_a_CFLAGS = $(PLY_CFLAGS) $(PLY_SRC_CFLAGS) $(PLY_SANITIZE) $(FUSE_CFLAGS) $(CAP_CFLAGS) $(JANSSON_CFLAGS)
 
 PLY_LIBS = libply.a $(FUSE_LIBS) $(CAP_LIBS) $(JANSSON_LIBS)
 
 bin_PROGRAMS += plyfs plyctl
 plyfs_SOURCES = src/main.c
 plyfs_CFLAGS = $(libply_a_CFLAGS)
+plyfs_LDFLAGS = $(AM_LDFLAGS) $(PLY_SANITIZE)
 plyfs_LDADD = $(PLY_LIBS)
 plyctl_SOURCES = src/plyctl.c
 plyctl_CFLAGS = $(libply_a_CFLAGS)
+plyctl_LDFLAGS = $(plyfs_LDFLAGS)
 plyctl_LDADD = $(PLY_LIBS)
 
 # A file includes only files below it in src/ORDER.
