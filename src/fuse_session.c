@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_session.h"
+#include "creds.h"
 #include "fuse_backing.h"
 #include "fuse_mount.h"
 #include "fuse_notify.h"
@@ -143,6 +144,9 @@ static void session_serve(struct ply_session *s, struct fuse_buf *buf)
 	pthread_mutex_unlock(&s->lock);
 	if (in)
 		ply_count_op(in->opcode);
+	/* The last request of this thread may have left it without; writes say what they want. */
+	if (in && in->opcode != FUSE_WRITE)
+		ply_creds_fsetid(true);
 	ply_fuse_request = in;
 	fuse_session_process_buf(s->fuse.se, buf);
 	ply_fuse_request = NULL;
