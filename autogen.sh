@@ -61,6 +61,8 @@ programs()
 	# shellcheck disable=SC2046
 	list PLY_TEST_FILES $(find tests -type f ! -name '*.bats' ! -name '.*' ! -name 'crash-*' | sort)
 	# shellcheck disable=SC2046
+	list PLY_KERNEL $(find kernel -type f ! -name '.*' | sort)
+	# shellcheck disable=SC2046
 	list PLY_CONTRIB $(find contrib -type f ! -path 'contrib/completion/*' ! -name '.*' | sort)
 	list PLY_BASH_COMPLETION contrib/completion/bash/*
 	list PLY_ZSH_COMPLETION contrib/completion/zsh/*
