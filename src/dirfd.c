@@ -448,7 +448,8 @@ static int locate_path(struct ply_graph *g, unsigned int layer, char *path, stru
 {
 	char *base = strrchr(path, '/');
 	const char *dir = "";
-	int fd;
+	struct stat st;
+	int fd, r;
 
 	if (base) {
 		*base++ = '\0';
@@ -465,7 +466,11 @@ static int locate_path(struct ply_graph *g, unsigned int layer, char *path, stru
 	loc->own_fd = fd;
 	loc->at = PLY_AT(fd, loc->name);
 	loc->layer = &g->ls->layer[layer];
-	return 0;
+	/* The file is there for everybody who looks; that its data are lost is no matter of names. */
+	r = ply_sys_stat(loc->at, &st);
+	if (r == -ENOENT || (!r && !S_ISREG(st.st_mode)))
+		r = -EIO;
+	return r;
 }
 
 int ply_node_locate_data(struct ply_graph *g, struct ply_node *node, struct ply_loc *loc)

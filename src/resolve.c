@@ -71,7 +71,8 @@ int ply_resolve_marks(const struct ply_layer *l, struct ply_at at, unsigned int 
 		*marks = PLY_MARK_ALL;
 		return 0;
 	}
-	if (n == -EOPNOTSUPP || n == -ENODATA || n == -EACCES || n == -EPERM)
+	/* In the user namespace of attributes, whoever may not read the object sees none. */
+	if (n == -EOPNOTSUPP || n == -ENODATA || ((n == -EACCES || n == -EPERM) && l->xns == PLY_XNS_USER))
 		return 0;
 	if (n < 0)
 		return (int)n;
