@@ -138,7 +138,9 @@ static int copyup_decide(struct ply_copyup_ctx *c, enum ply_copyup_what what)
 		r = ply_origin_of(c->fs, c->from, PLY_FD(c->src), &c->st, &c->origin);
 		if (r)
 			return r;
+		/* An index entry carries marks; user.* ones are for regular files and directories only. */
 		c->indexed = links && c->fs->work.index &&
+			     (c->regular || c->fs->layers.xns != PLY_XNS_USER) &&
 			     !ply_format_index_name(&c->origin, c->index_name);
 		/* A hard link that is broken by being copied is another file from now on. */
 		c->has_origin = !links || c->indexed;
