@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # POSIX ACLs: read, set, inherited instead of the umask, masked right, brought along by a copy-up, and obeyed.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns plainuser nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Reading a union: lookup, stat, listing, layer order, and what a read-only union refuses.
 

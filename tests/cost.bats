@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal
+# timeout: 900
 #
 # What things cost, in system calls, requests, bytes and descriptors, never in time: it must not grow with directories
 # and layers.

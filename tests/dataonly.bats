@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Data-only layers (after "::"): invisible but for the files that a metacopy's absolute redirect names.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs nopassthrough asan
+# timeout: 900
 #
 # An upper may move between plyfs and the kernel's overlayfs: the trees are the same seen through either, both ways.
 # (In the suite overlayfs both are the kernel: that proves the tests.)

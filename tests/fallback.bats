@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal userns asan
+# timeout: 900
 #
 # The daemon on kernels and filesystems that lack something: tests/mask/mask.h answers its system calls as they would.
 

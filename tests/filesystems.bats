@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs nopassthrough asan
+# timeout: 900
 #
 # The same day's work with layers on ext4, xfs, btrfs, tmpfs and squashfs, in several arrangements.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Layers made to harm: the answer is an errno (or a plain view), never a crash, an escape from the layer, or a hang.
 

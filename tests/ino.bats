@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # st_ino: one for every object, never changed by copy-up, rename or remount, never shared; d_ino says the same.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # FS_IOC_GETFLAGS, SETFLAGS and the FSXATTR pair: read from the layer, set in upper, obeyed.
 

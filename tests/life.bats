@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal userns nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # The daemon's life: going to the background with the true outcome, ending on unmount and on signals, quick cycles.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Hard links: names of one lower file stay one file, live and after a remount, whatever is done to which name.
 

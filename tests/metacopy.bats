@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # metacopy: a change of attributes without the data, always followed where found, made where asked.
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal userns plainuser asan tsan
+# timeout: 900
 #
 # A mount that cannot be: exit status non-zero, one line on stderr that names what was asked and why, nothing mounted,
 # nothing left in upper or work.

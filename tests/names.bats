@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns plainuser nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Names: 255 bytes, 256, any bytes; objects near and beyond PATH_MAX below the mount.
 

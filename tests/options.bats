@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal userns asan tsan
+# timeout: 900
 #
 # The command line as programs and fstab really write it: escapes, empty words, mount(8)'s words, names in mountinfo.
 

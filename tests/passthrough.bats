@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal threads1 asan
+# timeout: 900
 #
 # Passthrough: I/O on files in upper, and on every file of a mount without upper, sends no request to the daemon;
 # whatever is done, no byte of a lower file is ever written.

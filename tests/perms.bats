@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # setgid directories, the sticky bit, and what an ordinary user's changes take away: suid, sgid, file capabilities.
 

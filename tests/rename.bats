@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns plainuser nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Rename: files and directories, lower, upper and merged, across directories, NOREPLACE and EXCHANGE; redirects.
 

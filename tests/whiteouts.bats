@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns plainuser nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Every form of whiteout and of opaque directory that layers hold is read; the kernel's is written; none is ever shown.
 

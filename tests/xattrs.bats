@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # suites: normal overlayfs userns plainuser nopassthrough threads1 asan tsan
+# timeout: 900
 #
 # Extended attributes: the users' are kept, the overlay's own are hidden, a nested overlay's are escaped.
 

@@ -172,6 +172,7 @@ wait_for()
 	shift
 	for ((i = 0; i < PLY_LIMIT * 20; i++)); do
 		"$@" && return 0
+		[ ! -e "$R/timeout" ] || break
 		sleep 0.05
 	done
 	echo "waited in vain: $what"
