@@ -6,8 +6,6 @@
 
 #include <errno.h>
 
-#define DIRFD_TRIES 4
-
 /* ---- the cache; fds lock held ---- */
 
 static void dirfd_unhook(struct ply_graph *g, struct ply_dirfd *d)
@@ -229,31 +227,31 @@ int ply_dir_set_upper(struct ply_graph *g, struct ply_node *dir)
 
 /* ---- opening ---- */
 
-/* Opens the directory; out of descriptors, it gives back those that nobody uses. */
 static int dirfd_open(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld)
 {
 	ply_autobuf path = { 0 };
 	struct ply_dirfd *base = NULL;
 	int r = dir_walk_up(g, dir, ld, &base, &path);
 
-	for (int i = 0; !r && i < DIRFD_TRIES; i++) {
-		struct ply_list gone;
-
-		r = ply_sys_open_beneath(base ? base->fd : g->ls->layer[ld->layer].fd, path.data,
-					 O_PATH | O_DIRECTORY);
-		if (r != -EMFILE && r != -ENFILE)
-			break;
-		if (i == DIRFD_TRIES - 1)
-			break;
-		ply_list_init(&gone);
-		pthread_mutex_lock(&g->fds_lock);
-		dirfd_evict(g, g->nfds / 2 + 1, &gone);
-		pthread_mutex_unlock(&g->fds_lock);
-		dirfd_close_list(&gone);
-		r = 0;
-	}
+	if (!r)
+		r = ply_sys_open_beneath(base ? base->fd : g->ls->layer[ld->layer].fd, path.data, O_PATH | O_DIRECTORY);
 	ply_dirfd_put(g, base);
 	return r;
+}
+
+bool ply_dirfd_give_back(void *graph)
+{
+	struct ply_graph *g = graph;
+	struct ply_list gone;
+	bool some;
+
+	ply_list_init(&gone);
+	pthread_mutex_lock(&g->fds_lock);
+	dirfd_evict(g, g->nfds / 2 + 1, &gone);
+	pthread_mutex_unlock(&g->fds_lock);
+	some = !ply_list_empty(&gone);
+	dirfd_close_list(&gone);
+	return some;
 }
 
 int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_dirfd **out)

@@ -74,6 +74,7 @@ static int fs_make_graph(struct ply_fs *fs)
 
 	if (r)
 		return r;
+	ply_sys_set_give_fds(ply_dirfd_give_back, fs->graph);
 	if (fs->work.index)
 		ply_graph_set_index_dir(fs->graph, fs->work.index_fd);
 	r = ply_dircaches_new(fs, PLY_DIRCACHE_LIMIT);
@@ -122,6 +123,7 @@ void ply_fs_free(struct ply_fs *fs)
 {
 	if (!fs)
 		return;
+	ply_sys_set_give_fds(NULL, NULL);
 	ply_graph_free(fs->graph);
 	ply_dircaches_free(fs);
 	if (fs->work.ls)

@@ -236,6 +236,8 @@ void ply_node_copyup_unlock(struct ply_graph *g, struct ply_node *n);
  */
 int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_dirfd **out);
 void ply_dirfd_put(struct ply_graph *g, struct ply_dirfd *d);
+/* For ply_sys_set_give_fds(): closes half of the directories that are open for nobody. */
+bool ply_dirfd_give_back(void *graph);
 /* Before a directory loses its name: its open (or now opened) upper fd stays reachable. */
 int ply_dirfd_pin(struct ply_graph *g, struct ply_node *dir);
 /* The directory's upper ldir, NULL when it has none. */

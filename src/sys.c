@@ -22,6 +22,29 @@
 	r_ < 0 ? -(long)errno : r_;					\
 })
 
+/* --- running out of descriptors --- */
+
+#define GIVE_TRIES 8
+
+static _Atomic(ply_sys_give_fds_fn) give_fds;
+static _Atomic(void *) give_fds_arg;
+
+void ply_sys_set_give_fds(ply_sys_give_fds_fn give, void *arg)
+{
+	atomic_store(&give_fds_arg, arg);
+	atomic_store(&give_fds, give);
+}
+
+static bool sys_give_fds(int tries)
+{
+	ply_sys_give_fds_fn give = atomic_load(&give_fds);
+
+	return give && tries < GIVE_TRIES && give(atomic_load(&give_fds_arg));
+}
+
+/* A call that opens: when no descriptor is left, again once a cache has given some back. */
+#define SYS_OPEN(call) ({							int tries_ = 0;								long fd_;																	do {										fd_ = SYS_RETRY(call);						} while ((fd_ == -EMFILE || fd_ == -ENFILE) && sys_give_fds(tries_++)); 	fd_;								})
+
 static inline bool is_fd_itself(struct ply_at at)
 {
 	return !at.name[0];
@@ -108,7 +131,7 @@ int ply_sys_open(struct ply_at at, int flags, mode_t mode)
 {
 	if (is_fd_itself(at))
 		return reopen(at.fd, flags, mode);
-	return (int)SYS_RETRY(openat(at.fd, at.name, flags | O_NOFOLLOW | O_CLOEXEC, mode));
+	return (int)SYS_OPEN(openat(at.fd, at.name, flags | O_NOFOLLOW | O_CLOEXEC, mode));
 }
 
 /* openat2 refuses flags that open ignores. */
@@ -127,7 +150,7 @@ static int open_resolved(int fd, const char *path, int flags)
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
 	};
 
-	return (int)SYS_RETRY(syscall(SYS_openat2, fd, path, &how, sizeof(how)));
+	return (int)SYS_OPEN(syscall(SYS_openat2, fd, path, &how, sizeof(how)));
 }
 
 /* The same by hand. O_NOFOLLOW on each component stands for RESOLVE_NO_SYMLINKS. */
@@ -150,9 +173,9 @@ static int open_by_hand(int fd, const char *path, int flags)
 			/* "dir/" demands a directory, as it does in openat2. */
 			if (path[n])
 				flags |= O_DIRECTORY;
-			return (int)SYS_RETRY(openat(at, name, flags | O_NOFOLLOW | O_CLOEXEC));
+			return (int)SYS_OPEN(openat(at, name, flags | O_NOFOLLOW | O_CLOEXEC));
 		}
-		next = (int)SYS_RETRY(openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+		next = (int)SYS_OPEN(openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 		if (next < 0)
 			return next;
 		if (dir >= 0)
@@ -302,7 +325,7 @@ int ply_sys_symlink(const char *target, struct ply_at at)
 
 int ply_sys_tmpfile(int dirfd, int flags, mode_t mode)
 {
-	int r = (int)SYS_RETRY(openat(dirfd, ".", O_TMPFILE | flags | O_CLOEXEC, mode));
+	int r = (int)SYS_OPEN(openat(dirfd, ".", O_TMPFILE | flags | O_CLOEXEC, mode));
 
 	/* What a kernel without O_TMPFILE makes of its bits: open a directory for writing. */
 	return r == -EISDIR || r == -ENOENT ? -EOPNOTSUPP : r;

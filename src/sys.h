@@ -27,6 +27,12 @@ struct ply_at {
 #define PLY_FD(f) ((struct ply_at){ .fd = (f), .name = "" })
 
 /*
+ * Called when an open finds no free descriptor: closes some that are only cached, says whether it could.
+ * Takes no lock that a caller of ply_sys_open may hold. NULL: nobody is asked.
+ */
+typedef bool (*ply_sys_give_fds_fn)(void *arg);
+void ply_sys_set_give_fds(ply_sys_give_fds_fn give, void *arg);
+/*
  * Opens at.name below at.fd, O_NOFOLLOW | O_CLOEXEC added. With name "" the
  * object of an O_PATH fd is reopened through /proc/self/fd with these flags
  * (needs a non-symlink). Never blocks on fifos: callers pass O_PATH or O_NONBLOCK for

@@ -7,6 +7,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 static struct ply_layers none;
 
@@ -389,6 +390,48 @@ static void test_fd_limit(void **state)
 	stage_end();
 }
 
+/* Out of descriptors: those of directories that nobody uses make room for whoever opens something. */
+static void test_fd_pressure(void **state)
+{
+	enum { LIMIT = 120, FILES = 90 };
+	struct ply_node *dir[100] = { NULL };
+	struct ply_graph_stats s;
+	struct rlimit was, low;
+	struct stat st;
+	char path[64];
+	int fd[FILES];
+
+	(void)state;
+	stage_begin("for i in 1 2 3 4 5 6 7 8 9; do for j in 1 2 3 4 5 6 7 8 9; do mkdir -p l1/$i/$j; : >l1/$i/$j/f; done; done; mkdir -p l2/1");
+	stage_open("l1 l2", false, "");
+	fs->graph->max_fds = 1000;
+	getrlimit(RLIMIT_NOFILE, &was);
+	low = was;
+	low.rlim_cur = LIMIT;
+	setrlimit(RLIMIT_NOFILE, &low);
+	for (int i = 11; i < 100; i++) {
+		if (i % 10 == 0)
+			continue;
+		snprintf(path, sizeof(path), "%d/%d/f", i / 10, i % 10);
+		assert_int_equal(stage_look(path, &st), 0);
+		path[3] = '\0';
+		dir[i] = stage_node(path);
+		assert_int_equal(stage_look(strcat(path, "/f"), &st), 0);
+	}
+	ply_graph_stats(fs->graph, &s);
+	assert_true(s.dirfds > 50);
+	for (int i = 0; i < FILES; i++) {
+		fd[i] = ply_sys_open(PLY_AT(fs->layers.layer[1].fd, "1"), O_PATH, 0);
+		assert_true(fd[i] >= 0);
+	}
+	for (int i = 0; i < FILES; i++)
+		assert_int_equal(close(fd[i]), 0);
+	for (int i = 0; i < 100; i++)
+		ply_node_put(fs->graph, dir[i]);
+	setrlimit(RLIMIT_NOFILE, &was);
+	stage_end();
+}
+
 /* An upper directory that was removed is reached by its pinned fd, also when another one has its name. */
 static void test_removed_dir(void **state)
 {
@@ -430,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_fd_limit),
+		cmocka_unit_test(test_fd_pressure),
 		cmocka_unit_test(test_removed_dir),
 	};
 
