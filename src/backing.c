@@ -9,6 +9,7 @@
 #define BACKING_STATIC_MIN (128 << 10)	/* smaller files of static= paths gain nothing */
 #define BACKING_MARKS 256
 #define BACKING_MARK_NS 2000000000LL
+#define BACKING_CUT_NS 1000000000LL
 
 /* A registered file. */
 struct backing_id {
@@ -28,6 +29,7 @@ struct ply_file {
 	bool busy;				/* one thread is opening or registering it */
 	bool refused;				/* registration failed for good: cached from now on */
 	uint8_t is_elf, is_static;		/* enum backing_tri */
+	_Atomic int64_t cut;			/* when it was last made shorter; 0: never (writeback cache only) */
 	atomic_bool mappable;			/* was open O_RDWR in passthrough: a mapping may still be written */
 };
 
@@ -262,6 +264,21 @@ void ply_backing_looked_up(struct ply_fs *fs, struct ply_node *n, pid_t pid)
 	if (m->pid == pid && (m->current == n->id || m->node == n->id))
 		m->node = 0;
 	pthread_mutex_unlock(&p->lock);
+}
+
+void ply_backing_cut(struct ply_fs *fs, struct ply_node *n)
+{
+	struct ply_file *f = fs->writeback && n->type == S_IFREG ? file_of(n) : NULL;
+
+	if (f)
+		f->cut = now_ns();
+}
+
+bool ply_backing_cut_lately(struct ply_fs *fs, struct ply_node *n)
+{
+	struct ply_file *f = fs->writeback ? atomic_load(&n->file) : NULL;
+
+	return f && f->cut && now_ns() - f->cut < BACKING_CUT_NS;
 }
 
 /* --- policy --- */
@@ -646,6 +663,7 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 	int err;
 
 	if (c->flags & O_TRUNC) {
+		ply_backing_cut(fs, c->n);
 		ply_creds_fsetid(!kill_priv);
 		err = ply_sys_ftruncate(c->wfd, 0);
 		if (err)

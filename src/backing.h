@@ -72,6 +72,14 @@ bool ply_backing_attr_volatile(struct ply_fs *fs, struct ply_node *n);
  */
 void ply_backing_snapshot_attr(struct ply_fs *fs, struct ply_node *n, struct stat *st);
 
+/*
+ * The file was, or is being, made shorter. With the writeback cache a read that the kernel sent before it knew gets
+ * zeros for what is gone, and shows them as long as its idea of the size is the old one: such a read is answered
+ * only when the kernel has had time to learn (ply_backing_cut_lately).
+ */
+void ply_backing_cut(struct ply_fs *fs, struct ply_node *n);
+bool ply_backing_cut_lately(struct ply_fs *fs, struct ply_node *n);
+
 struct ply_backing_stats { uint64_t live_ids, cached_ids, cached_handles, passthrough_handles; };
 void ply_backing_stats(struct ply_fs *fs, struct ply_backing_stats *out);
 

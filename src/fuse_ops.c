@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #define OPS_SPLICE_MIN (64 << 10)	/* smaller reads are cheaper by way of a buffer */
+#define OPS_CUT_MS 100			/* for the kernel to run a thread that it has woken */
 
 /* --- decoding --- */
 
@@ -339,6 +340,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		ply_reply_err(req, err);
 		return;
 	}
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		ply_backing_cut(fs, raw.n);
 	for (;;) {
 		ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
 
@@ -556,17 +559,29 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 /* --- data --- */
 
+/* A read that met the end of a file which was just made shorter (backing.h): lets the kernel learn of it first. */
+static void read_after_cut(struct ply_fs *fs, struct ply_node *n)
+{
+	static const struct timespec pause = { .tv_nsec = OPS_CUT_MS * 1000000L };
+
+	if (ply_backing_cut_lately(fs, n))
+		nanosleep(&pause, NULL);
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	static _Thread_local char small[OPS_SPLICE_MIN];
 	struct fuse_bufvec vec = FUSE_BUFVEC_INIT(size);
 	struct ply_fs *fs = op_fs(req);
+	struct stat st;
 	ssize_t n;
 	int err;
 
 	(void)ino;
 	if (size <= sizeof(small)) {
 		n = ply_io_read(fs, op_handle(fi), small, size, off);
+		if (fs->writeback && n >= 0 && (size_t)n < size)
+			read_after_cut(fs, op_handle(fi)->node);
 		if (n < 0)
 			ply_reply_err(req, (int)n);
 		else
@@ -578,6 +593,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		ply_reply_err(req, err);
 		return;
 	}
+	if (fs->writeback && !ply_sys_stat(PLY_FD(vec.buf[0].fd), &st) && st.st_size < off + (off_t)size)
+		read_after_cut(fs, op_handle(fi)->node);
 	vec.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
 	vec.buf[0].pos = off;
 	fuse_reply_data(req, &vec, 0);
