@@ -20,7 +20,7 @@
 
 #define ENV_SECONDS 900
 
-static char env_dir[64];
+static char env_dir[512];
 
 static void env_cleanup(void)
 {
@@ -48,7 +48,7 @@ void env_init(bool need_passthrough)
 		tap_skip_all("no /dev/fuse");
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		tap_skip_all("no mount namespace of one's own");
-	snprintf(env_dir, sizeof(env_dir), "/tmp/fuse-pt.XXXXXX");
+	snprintf(env_dir, sizeof(env_dir), "%s/fuse-pt.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(env_dir))
 		tap_bail("%s", env_dir);
 	if (!env_mount_tmpfs(env_dir) || chdir(env_dir))
