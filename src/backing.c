@@ -767,6 +767,9 @@ static int open_once(struct open_ctx *c, bool kill_priv, struct ply_open_reply *
 	enum ply_io_mode mode;
 	int err;
 
+	/* A copy-up without data is the cut already. */
+	if (c->flags & O_TRUNC)
+		ply_backing_cut(fs, c->n);
 	if (wants_write(c->flags)) {
 		err = copyup_for_write(fs, c->cur, (c->flags & O_TRUNC) != 0);
 		if (!err)
