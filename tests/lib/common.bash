@@ -109,7 +109,7 @@ watchdog_start()
 watchdog_stop()
 {
 	# read-write, so that the open does not wait for a watchdog that has ended
-	echo done 1<>"$R/alarm"
+	echo over 1<>"$R/alarm"
 	wait "$WATCHDOG" 2>/dev/null || true
 }
 
@@ -162,7 +162,7 @@ is_mounted()
 
 mount_count() # mounts may lie one over the other
 {
-	awk -v m="$1" '$5 == m { n++ } END { print n + 0 }' /proc/self/mountinfo
+	awk -v m="${1// /\\\\040}" '$5 == m { n++ } END { print n + 0 }' /proc/self/mountinfo
 }
 
 # wait_for WHAT CMD...: polls, as long as the test's own limit allows
@@ -340,6 +340,7 @@ daemons_stop()
 	local bad=0 at d
 	# top first, as they were stacked; what a test mounted for its layers comes later
 	for at in $(awk -v t="$T/" 'index($5 "/", t) == 1 && / - (fuse|overlay)/ { print $5 }' /proc/self/mountinfo | tac); do
+		at=${at//'\040'/ }
 		if grep -qxF "$at" "$R/extra" 2>/dev/null; then
 			continue
 		fi
