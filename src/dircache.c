@@ -4,6 +4,7 @@
 #include "hash.h"
 
 #include <errno.h>
+#include <time.h>
 
 /*
  * Entries are kept sorted by cookie, in chunks that are split when full. Names
@@ -12,6 +13,7 @@
 #define CHUNK_MAX 128
 #define COLLISIONS 8		/* names that may share one hash: 63 bits, so in practice one */
 #define COOKIE_FIRST 16
+#define IDLE_SECONDS 60
 #define COOKIE_SEED UINT64_C(0x64697263)
 
 struct chunk {
@@ -25,6 +27,7 @@ struct ply_dircaches {
 	pthread_mutex_t lock;
 	struct ply_list lru;		/* latest used first */
 	size_t bytes, limit;
+	time_t trimmed;
 	uint64_t entries, caches;
 };
 
@@ -491,6 +494,23 @@ void ply_dircache_drop(struct ply_fs *fs, struct ply_node *dir)
 		cache_free(dc);
 }
 
+/* Whoever makes a cache looks now and then for those that nobody wants any more. */
+static void caches_trim_sometimes(struct ply_fs *fs)
+{
+	struct ply_dircaches *all = fs->dircaches;
+	struct timespec now;
+	bool due;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	pthread_mutex_lock(&all->lock);
+	due = now.tv_sec - all->trimmed >= IDLE_SECONDS;
+	if (due)
+		all->trimmed = now.tv_sec;
+	pthread_mutex_unlock(&all->lock);
+	if (due)
+		ply_dircaches_trim(fs);
+}
+
 int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dircache **out)
 {
 	struct ply_dircaches *all = fs->dircaches;
@@ -503,6 +523,7 @@ int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dirca
 		*out = dc;
 		return 0;
 	}
+	caches_trim_sometimes(fs);
 	r = ply_dcbuild_merge(fs, dir, &b);
 	if (r)
 		return r;

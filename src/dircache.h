@@ -25,7 +25,7 @@ struct ply_dircache_entry {
 int ply_dircaches_new(struct ply_fs *fs, size_t limit);
 void ply_dircaches_limit(struct ply_fs *fs, size_t limit);
 void ply_dircaches_free(struct ply_fs *fs);	/* after the graph */
-/* Gives back caches that were not used since the call before (the session calls it now and then). */
+/* Gives back caches that were not used since the call before; building calls it about once a minute. */
 void ply_dircaches_trim(struct ply_fs *fs);
 struct ply_dircache_stats { uint64_t caches, entries, bytes; };
 void ply_dircaches_stats(struct ply_fs *fs, struct ply_dircache_stats *out);
