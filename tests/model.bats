@@ -24,17 +24,18 @@ prepare()
 	if [ "$OVL" = user.overlay ]; then GENERATE+=(--userxattr); fi
 	case $PLY_SUITE in
 	overlayfs) like_the_kernel ;;
-	userns|nopassthrough) RUN+=(--sgid-lax) ;;
+	# A file with capabilities and sgid loses both by root's write there.
+	userns|nopassthrough) RUN+=(--sgid-lax --cached --without=setcap) ;;
 	*) RUN+=(--sgid-lax --root-strips) ;;
 	esac
 	mkdir "$T/plain"
 }
 
 # What the kernel's overlayfs does not do, or not always: shared mappings of a reader see a later copy-up, holes stay,
-# d_ino is st_ino, the link count of an unlinked open file is 0.
+# d_ino is st_ino, the link count of an unlinked open file is 0, and its attributes can be changed.
 like_the_kernel()
 {
-	RUN+=(--no-mapped --no-holes --no-dino --no-nlink)
+	RUN+=(--no-mapped --no-holes --no-dino --no-nlink --without=fchown,fchmod,futimens,fsetxattr,fremovexattr)
 }
 
 # model_run SEED: model asks for a remount through a pipe, since only this shell can make one; $1 answers it

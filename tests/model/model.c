@@ -195,7 +195,7 @@ static int replay(void)
 {
 	FILE *f = fopen(opt.replay, "re");
 	static char line[MODEL_PATH * 8];
-	int ret = 0;
+	int ret = check(false);
 
 	if (!f)
 		model_die("cannot read", opt.replay);
@@ -290,7 +290,7 @@ static void options(int argc, char **argv)
 {
 	struct features *f = &model.feat;
 	int no_stale = 0, no_ino = 0, no_nlink = 0, no_dino = 0, no_direct = 0, no_mapped = 0, ovl = 0, gen = 0;
-	int no_links = 0, no_holes = 0, strips = 0, sgid = 0, userxattr = 0, forget = 0, c;
+	int no_links = 0, no_holes = 0, strips = 0, sgid = 0, cached = 0, userxattr = 0, forget = 0, c;
 	const struct option longs[] = {
 		{ "seed", 1, NULL, O_SEED }, { "ops", 1, NULL, O_OPS }, { "seconds", 1, NULL, O_SECONDS },
 		{ "check-every", 1, NULL, O_CHECK }, { "remount", 1, NULL, O_REMOUNT },
@@ -301,6 +301,7 @@ static void options(int argc, char **argv)
 		{ "no-mapped", 0, &no_mapped, 1 }, { "overlay-xattrs", 0, &ovl, 1 }, { "generate", 0, &gen, 1 },
 		{ "no-links", 0, &no_links, 1 }, { "userxattr", 0, &userxattr, 1 },
 		{ "no-holes", 0, &no_holes, 1 }, { "root-strips", 0, &strips, 1 }, { "sgid-lax", 0, &sgid, 1 },
+		{ "cached", 0, &cached, 1 },
 		{ "forget-ino", 0, &forget, 1 }, { 0 },
 	};
 
@@ -329,6 +330,7 @@ static void options(int argc, char **argv)
 	f->holes = !no_holes;
 	f->root_strips = strips;
 	f->sgid_lax = sgid;
+	f->cached = cached;
 	f->ovlxattr = ovl;
 	opt.generate = gen;
 	opt.links = !no_links;

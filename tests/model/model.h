@@ -76,6 +76,7 @@ struct features {
 	bool ino, nlink, dino;	/* compare link counts, stable inode numbers, d_ino */
 	bool holes;		/* copy-up keeps holes (the kernel's fills those in a chunk of 1 MiB) */
 	bool root_strips;	/* root's write drops suid and sgid, as everybody's does */
+	bool cached;		/* FUSE's writeback cache is in use: it keeps times its own way */
 	bool sgid_lax;		/* sgid without execution by the group may stay */
 	bool ovlxattr;		/* users may set trusted.overlay.* */
 	bool mapped;		/* hold shared read mappings over writes */
