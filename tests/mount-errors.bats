@@ -225,7 +225,8 @@ untouched() # upper and work are as they were: empty
 	run setpriv --reuid 1000 --regid 1000 --clear-groups env PATH=/nonexistent "$PLYFS" -o "lowerdir=$L" "$M"
 	echo "$output"
 	[ "$status" != 0 ] && [ "$status" -lt 126 ]
-	[ "${#lines[@]}" = 1 ]
+	# libfuse knows a fusermount3 at a place of its own, which says its line first
+	[ "$(grep -vc '^fusermount3: ' <<<"$output")" = 1 ]
 	is_mounted "$M" && fail mounted
 	true
 }
