@@ -436,8 +436,13 @@ static int layers_open(struct ply_layers *ls, const struct ply_options *opt, str
 		r = check_upper(p, ls, opt, err, errlen);
 	if (r)
 		return r;
-	for (unsigned int i = 1; i < ls->n; i++)
+	for (unsigned int i = 1; i < ls->n; i++) {
+		if (p->of[i].idmapped) {
+			ls->layer[i].uids = &opt->uids;
+			ls->layer[i].gids = &opt->gids;
+		}
 		layer_clone(&ls->layer[i]);
+	}
 	r = check_mountpoint(p, ls, opt, err, errlen);
 	if (r)
 		return r;
@@ -515,6 +520,14 @@ static void override_apply(const struct ply_override *o, struct stat *st)
 	st->st_mode = type | (o->mode & 07777);
 }
 
+/* An id that was mapped by the mount below us, as upper has it on disk. */
+static uint32_t id_unmapped(const struct ply_idmap *m, uint32_t id)
+{
+	uint32_t disk = ply_idmap_store(m, id);
+
+	return disk == PLY_ID_INVALID ? PLY_ID_OVERFLOW : disk;
+}
+
 int ply_layer_stat(const struct ply_layer *l, struct ply_at at, struct stat *st)
 {
 	char val[PLY_OVERRIDE_MAX];
@@ -525,6 +538,10 @@ int ply_layer_stat(const struct ply_layer *l, struct ply_at at, struct stat *st)
 
 	if (r)
 		return r;
+	if (l->uids) {
+		tmp.st_uid = id_unmapped(l->uids, tmp.st_uid);
+		tmp.st_gid = id_unmapped(l->gids, tmp.st_gid);
+	}
 	if (l->override != PLY_XPERM_NONE && !ply_layer_is_whiteout_stat(&tmp)) {
 		n = ply_sys_getxattr(at, l->override_name, val, sizeof(val));
 		if (n < 0 && n != -ERANGE && n != -ENODATA && n != -EOPNOTSUPP && n != -EACCES && n != -EPERM)

@@ -52,6 +52,11 @@ struct ply_layer {
 	bool aufs;
 	enum ply_xattr_perm override;	/* override_stat found on its root, and which form */
 	const char *override_name;	/* xattr that holds it, or NULL */
+	/*
+	 * uidmapping= and gidmapping=, of a lower that lies on an idmapped mount (podman makes those): its owners are
+	 * as users see them already, and are turned back to what upper has for them. NULL otherwise.
+	 */
+	const struct ply_idmap *uids, *gids;
 	unsigned int fs;		/* index into ply_layers.fs of its root */
 	struct stat root_stat;
 	enum ply_pt_verdict passthrough;

@@ -49,8 +49,8 @@ void ply_mountinfo_place_free(struct ply_place *p)
 /* The fields of a line that matter, still escaped: "36 35 98:0 /root /mnt opts [tags] - type source superopts". */
 struct mount_line {
 	unsigned long long id;
-	const char *fs, *root, *point, *type, *super;
-	size_t fs_len, root_len, point_len, type_len, super_len;
+	const char *fs, *root, *point, *opts, *type, *super;
+	size_t fs_len, root_len, point_len, opts_len, type_len, super_len;
 };
 
 static const char *next_word(const char *p, const char *end, const char **word, size_t *len)
@@ -77,6 +77,7 @@ static bool line_parse(const char *p, const char *end, struct mount_line *out)
 	p = next_word(p, end, &out->fs, &out->fs_len);
 	p = next_word(p, end, &out->root, &out->root_len);
 	p = next_word(p, end, &out->point, &out->point_len);
+	p = next_word(p, end, &out->opts, &out->opts_len);
 	do {
 		p = next_word(p, end, &word, &len);
 	} while (len && !(len == 1 && word[0] == '-'));
@@ -157,6 +158,23 @@ static void strip_slash(char *path)
 		path[--n] = '\0';
 }
 
+/* Is `word` one of the comma list? */
+static bool has_word(const char *list, size_t len, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = list, *end = list + len; p < end;) {
+		const char *e = memchr(p, ',', (size_t)(end - p));
+
+		if (!e)
+			e = end;
+		if ((size_t)(e - p) == n && !memcmp(p, word, n))
+			return true;
+		p = e + 1;
+	}
+	return false;
+}
+
 static int place_in_fs(const struct ply_mountinfo *mi, int fd, struct ply_place *p)
 {
 	ply_autofree char *path = NULL, *root = NULL, *point = NULL;
@@ -165,6 +183,7 @@ static int place_in_fs(const struct ply_mountinfo *mi, int fd, struct ply_place 
 
 	if (!mi->text || !p->mnt || !line_of_mount(mi, p->mnt, &l) || l.fs_len >= sizeof(p->fs))
 		return 0;
+	p->idmapped = has_word(l.opts, l.opts_len, "idmapped");
 	path = path_of_fd(fd);
 	if (!path)
 		return 0;

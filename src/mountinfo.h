@@ -22,6 +22,7 @@ struct ply_place {
 	struct ply_place_dir { dev_t dev; uint64_t ino; } *dir;	/* [0] is the directory itself, then up to "/" */
 	size_t n;
 	uint64_t mnt;			/* mount id, 0 unknown */
+	bool idmapped;			/* its mount shifts owners */
 	char fs[24];			/* "major:minor" of its filesystem, "" unknown */
 	char *fs_path;			/* from the filesystem's root, no '/' at the end ("" is the root); NULL unknown */
 };

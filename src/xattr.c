@@ -8,57 +8,13 @@
 #include <errno.h>
 #include <sys/xattr.h>
 
-#define XATTR_CAPS "security.capability"
 #define XATTR_TRUSTED "trusted."
 #define XATTR_MAX 65536			/* XATTR_SIZE_MAX, XATTR_LIST_MAX */
-
-static bool xattr_is_acl(const char *name)
-{
-	return !strcmp(name, PLY_ACL_ACCESS) || !strcmp(name, PLY_ACL_DEFAULT);
-}
 
 /* Does this mount have such attributes at all? */
 static bool xattr_is_off(const struct ply_fs *fs, const char *name)
 {
-	return fs->opt->noxattrs || (fs->opt->noacl && xattr_is_acl(name));
-}
-
-/* ---- ids inside of values ---- */
-
-static int64_t xattr_show_id(void *arg, uint32_t id, int is_gid)
-{
-	const struct ply_options *o = arg;
-
-	return ply_idmap_show(is_gid ? &o->gids : &o->uids, id);
-}
-
-static int64_t xattr_store_id(void *arg, uint32_t id, int is_gid)
-{
-	const struct ply_options *o = arg;
-	uint32_t disk = ply_idmap_store(is_gid ? &o->gids : &o->uids, id);
-
-	return disk == PLY_ID_INVALID ? -1 : (int64_t)disk;
-}
-
-/* Owners named in a value, from disk to users or back, in place. */
-static int xattr_map_value(struct ply_fs *fs, const char *name, void *val, size_t len, bool store)
-{
-	union {
-		const struct ply_options *o;
-		void *arg;
-	} u = { .o = fs->opt };
-	uint32_t root;
-
-	if (!fs->map_ids || !len)
-		return 0;
-	if (xattr_is_acl(name))
-		return ply_acl_map(val, len, store ? xattr_store_id : xattr_show_id, u.arg);
-	if (strcmp(name, XATTR_CAPS) != 0 || ply_format_cap_rootid(val, len, &root))
-		return 0;
-	root = store ? ply_idmap_store(&fs->opt->uids, root) : ply_idmap_show(&fs->opt->uids, root);
-	if (root == PLY_ID_INVALID)
-		return -EOVERFLOW;
-	return ply_format_cap_set_rootid(val, len, root);
+	return fs->opt->noxattrs || (fs->opt->noacl && ply_xattr_is_acl(name));
 }
 
 /* ---- reading ---- */
@@ -83,8 +39,13 @@ static ssize_t xattr_get_once(struct ply_fs *fs, struct ply_node *n, const char 
 	if (r)
 		return r == -EOPNOTSUPP ? -ENODATA : r;
 	len = ply_sys_getxattr(loc.at, disk, val, size);
+	if (len > 0 && size && loc.layer->uids) {
+		r = ply_xattr_map_value(fs, name, val, (size_t)len, true);
+		if (r)
+			return r;
+	}
 	/* A layer that knows no attributes has none: to anything else the kernel fails every permission check. */
-	return len == -EOPNOTSUPP && (xattr_is_acl(name) || !loc.layer->is_upper) ? -ENODATA : len;
+	return len == -EOPNOTSUPP && (ply_xattr_is_acl(name) || !loc.layer->is_upper) ? -ENODATA : len;
 }
 
 /* Caller holds tree. */
@@ -111,7 +72,7 @@ ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name
 	len = xattr_get_at(fs, cur.n, name, val, size);
 	if (len <= 0 || !size)
 		return len;
-	r = xattr_map_value(fs, name, val, (size_t)len, false);
+	r = ply_xattr_map_value(fs, name, val, (size_t)len, false);
 	return r ? r : len;
 }
 
@@ -284,8 +245,12 @@ static int xattr_change(struct xattr_change *c, struct ply_node *node)
 
 	ply_autonode(ref, c->fs, cur);
 	c->n = ref.n;
-	/* An ACL changes the mode in override_stat: read, modify, write, one at a time. */
-	if (!xattr_is_acl(c->name) || !ply_attr_has_override(c->fs))
+	/*
+	 * An ACL changes the mode in override_stat: read, modify, write, one at a time. And filling in a metacopy's
+	 * data puts back what was there before.
+	 */
+	if (!(ply_xattr_is_acl(c->name) && ply_attr_has_override(c->fs)) &&
+	    !(atomic_load(&c->n->flags) & PLY_N_METACOPY))
 		return xattr_apply(c);
 	r = ply_node_copyup_lock(c->fs->graph, c->n);
 	if (r)
@@ -309,7 +274,7 @@ int ply_xattr_set(struct ply_fs *fs, struct ply_node *n, const char *name, const
 		if (!copy)
 			return -ENOMEM;
 		memcpy(copy, val, size);
-		r = xattr_map_value(fs, name, copy, size, true);
+		r = ply_xattr_map_value(fs, name, copy, size, true);
 		if (r)
 			return r;
 		c.val = copy;

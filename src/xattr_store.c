@@ -6,6 +6,7 @@
 
 #define XATTR_OVERRIDE "user.containers.override_"
 #define XATTR_NAME_LEN 255
+#define XATTR_CAPS "security.capability"
 
 static bool xattr_starts(const char *name, const char *prefix)
 {
@@ -47,6 +48,48 @@ int ply_xattr_to_user(const struct ply_layer *l, const char *name, char out[256]
 	return 0;
 }
 
+/* ---- ids inside of values ---- */
+
+bool ply_xattr_is_acl(const char *name)
+{
+	return !strcmp(name, PLY_ACL_ACCESS) || !strcmp(name, PLY_ACL_DEFAULT);
+}
+
+static int64_t xattr_show_id(void *arg, uint32_t id, int is_gid)
+{
+	const struct ply_options *o = arg;
+
+	return ply_idmap_show(is_gid ? &o->gids : &o->uids, id);
+}
+
+static int64_t xattr_store_id(void *arg, uint32_t id, int is_gid)
+{
+	const struct ply_options *o = arg;
+	uint32_t disk = ply_idmap_store(is_gid ? &o->gids : &o->uids, id);
+
+	return disk == PLY_ID_INVALID ? -1 : (int64_t)disk;
+}
+
+int ply_xattr_map_value(struct ply_fs *fs, const char *name, void *val, size_t len, bool store)
+{
+	union {
+		const struct ply_options *o;
+		void *arg;
+	} u = { .o = fs->opt };
+	uint32_t root;
+
+	if (!fs->map_ids || !len)
+		return 0;
+	if (ply_xattr_is_acl(name))
+		return ply_acl_map(val, len, store ? xattr_store_id : xattr_show_id, u.arg);
+	if (strcmp(name, XATTR_CAPS) != 0 || ply_format_cap_rootid(val, len, &root))
+		return 0;
+	root = store ? ply_idmap_store(&fs->opt->uids, root) : ply_idmap_show(&fs->opt->uids, root);
+	if (root == PLY_ID_INVALID)
+		return -EOVERFLOW;
+	return ply_format_cap_set_rootid(val, len, root);
+}
+
 /* ---- copy-up ---- */
 
 /* May the copy do without? err is what setting it said. */
@@ -56,12 +99,13 @@ static bool xattr_may_miss(const char *name, int err)
 		return true;
 	/* Labels that the system gives by itself, or keeps from us; capabilities are not among them. */
 	return (err == -EPERM || err == -EACCES) && xattr_is_privileged(name) &&
-	       strcmp(name, "security.capability") != 0;
+	       strcmp(name, XATTR_CAPS) != 0;
 }
 
-static int xattr_copy_one(const struct ply_layer *from, const struct ply_layer *to, struct ply_at src,
-			  struct ply_at dst, const char *disk)
+static int xattr_copy_one(struct ply_fs *fs, const struct ply_layer *from, struct ply_at src, struct ply_at dst,
+			  const char *disk)
 {
+	const struct ply_layer *to = fs->layers.upper;
 	char user[256], name[256];
 	ssize_t len;
 	int r;
@@ -80,6 +124,11 @@ static int xattr_copy_one(const struct ply_layer *from, const struct ply_layer *
 	len = ply_sys_getxattr_alloc(src, disk, &val);
 	if (len < 0)		/* listed, but not for us to read: labels of the system */
 		return len == -ENODATA || xattr_may_miss(user, (int)len) ? 0 : (int)len;
+	if (from->uids) {
+		r = ply_xattr_map_value(fs, user, val, (size_t)len, true);
+		if (r)
+			return r;
+	}
 	r = ply_sys_setxattr(dst, name, val, (size_t)len, 0);
 	return r && xattr_may_miss(user, r) ? 0 : r;
 }
@@ -93,7 +142,7 @@ int ply_xattr_copy(struct ply_fs *fs, const struct ply_layer *from, struct ply_a
 	if (len < 0)
 		return len == -EOPNOTSUPP ? 0 : (int)len;
 	for (const char *name = list; name < list + len; name += strlen(name) + 1) {
-		r = xattr_copy_one(from, fs->layers.upper, src, dst, name);
+		r = xattr_copy_one(fs, from, src, dst, name);
 		if (r)
 			return r;
 	}

@@ -12,6 +12,9 @@
  */
 int ply_xattr_to_disk(const struct ply_layer *l, const char *name, char out[256]);
 int ply_xattr_to_user(const struct ply_layer *l, const char *name, char out[256]);
+bool ply_xattr_is_acl(const char *name);
+/* Owners named in a value (ACL entries, the root of file capabilities), from disk to users or back (`store`), in place. */
+int ply_xattr_map_value(struct ply_fs *fs, const char *name, void *val, size_t len, bool store);
 
 /*
  * For copy-up: copies every attribute of a layer object that belongs to the file (not overlay.opaque,
