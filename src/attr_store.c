@@ -56,6 +56,20 @@ static int attr_chmod(struct ply_at at, mode_t mode)
 	return ply_sys_chmod(at, mode);
 }
 
+/*
+ * Root of the outside makes files in a container of another root before it gives them away (podman: /etc/mtab);
+ * and a group that shows as "unmapped" is handed on by setgid directories. On disk both are nobody's until then.
+ */
+static int attr_new_owner(const struct ply_idmap *map, uint32_t shown, uint32_t *disk)
+{
+	int r = ply_attr_store_id(map, shown, disk);
+
+	if (!r || (shown != 0 && shown != PLY_ID_OVERFLOW))
+		return r;
+	*disk = PLY_ID_OVERFLOW;
+	return 0;
+}
+
 int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
 		  uid_t uid, gid_t gid, mode_t mode, dev_t rdev)
 {
@@ -65,9 +79,9 @@ int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
 	gid_t dgid;
 	int r;
 
-	r = ply_attr_store_id(&fs->opt->uids, uid, &duid);
+	r = attr_new_owner(&fs->opt->uids, uid, &duid);
 	if (!r)
-		r = ply_attr_store_id(&fs->opt->gids, gid, &dgid);
+		r = attr_new_owner(&fs->opt->gids, gid, &dgid);
 	if (r)
 		return r;
 	if (ply_attr_has_override(fs)) {
@@ -107,4 +121,46 @@ int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower)
 	if (r || S_ISLNK(lower->st_mode))
 		return r;
 	return attr_chmod(at, want);
+}
+
+/* ---- held attributes ---- */
+
+/* Of all mounts of the process; a handful at most. A leaf lock. */
+static pthread_mutex_t hold_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct ply_list holds = { &holds, &holds };
+static _Atomic uint64_t hold_seq;
+
+void ply_attr_hold_begin(struct ply_attr_hold *h)
+{
+	pthread_mutex_lock(&hold_lock);
+	ply_list_add(&holds, &h->link);
+	atomic_fetch_add(&hold_seq, 1);
+	pthread_mutex_unlock(&hold_lock);
+}
+
+void ply_attr_hold_end(struct ply_attr_hold *h)
+{
+	pthread_mutex_lock(&hold_lock);
+	ply_list_del(&h->link);
+	atomic_fetch_add(&hold_seq, 1);
+	pthread_mutex_unlock(&hold_lock);
+}
+
+void ply_attr_hold_apply(const struct ply_node *n, struct stat *st)
+{
+	pthread_mutex_lock(&hold_lock);
+	for (struct ply_list *l = holds.next; l != &holds; l = l->next) {
+		const struct ply_attr_hold *h = ply_container_of(l, struct ply_attr_hold, link);
+
+		if (h->n != n)
+			continue;
+		st->st_atim = h->st.st_atim;
+		st->st_mtim = h->st.st_mtim;
+	}
+	pthread_mutex_unlock(&hold_lock);
+}
+
+uint64_t ply_attr_hold_seq(void)
+{
+	return atomic_load(&hold_seq);
 }

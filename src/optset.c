@@ -551,6 +551,9 @@ static const struct option_def options[] = {
 	IGNORED("mand"), IGNORED("nomand"), IGNORED("iversion"), IGNORED("noiversion"),
 	IGNORED("silent"), IGNORED("loud"), IGNORED("_rnetdev"), IGNORED("uhelper"),
 	IGNORED("helper"), IGNORED("nonempty"), IGNORED("seclabel"),
+	/* What the mount shall be to others; engines say it in passing. */
+	IGNORED("private"), IGNORED("rprivate"), IGNORED("slave"), IGNORED("rslave"),
+	IGNORED("shared"), IGNORED("rshared"), IGNORED("unbindable"), IGNORED("runbindable"),
 
 	/* Words of the kernel's overlayfs and of libfuse that we have no use for. */
 	{ .name = "nfs_export", .arg = ARG_NEEDED, .set = set_word_ignored,
