@@ -56,7 +56,7 @@ programs()
 		echo 'PLY_MODEL ='
 		echo
 	fi
-	list PLY_BATS tests/*.bats
+	list PLY_BATS tests/*.bats tests/clients/*.bats
 	# What only travels with a release.
 	# shellcheck disable=SC2046
 	list PLY_TEST_FILES $(find tests -type f ! -name '*.bats' ! -name '.*' ! -name 'crash-*' | sort)

@@ -50,10 +50,11 @@ check-userns: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=userns
 check-plainuser: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=plainuser
 check-nopassthrough: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=nopassthrough
 check-threads1: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=threads1
+check-clients: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=clients
 check-normal: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=normal PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
 check-asan: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=asan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
 check-tsan: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=tsan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
-.PHONY: check-overlayfs check-userns check-plainuser check-nopassthrough check-threads1 check-normal check-asan check-tsan
+.PHONY: check-overlayfs check-userns check-plainuser check-nopassthrough check-threads1 check-normal check-asan check-tsan check-clients
 
 PLY_SUITE_UNITS =
 check-suite: all $(check_PROGRAMS)
