@@ -13,6 +13,7 @@
  * the second try does not need the name any more.
  */
 #define ATTR_TRIES 2
+#define ATTR_FILLS 100		/* other files are filled all the time: no reason to look for ever */
 
 /* ---- showing ---- */
 
@@ -76,6 +77,7 @@ static int attr_show_metacopy(struct ply_fs *fs, struct ply_node *n, struct stat
 	struct stat data;
 	int r;
 
+	ply_attr_hold_apply(n, st);
 	r = ply_node_locate_data(fs->graph, n, &loc);
 	if (!r)
 		r = ply_sys_stat(loc.at, &data);
@@ -152,12 +154,21 @@ static int attr_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 static int attr_get_located(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
 	struct stat now;
-	int r;
+	uint64_t seq;
+	bool meta;
+	int i, r;
 
 	PLY_RDLOCK(tree, &fs->tree);
-	r = attr_stat(fs, n, &now);
-	if (!r)
-		r = ply_attr_show_locked(fs, n, &now);
+	/* The inode of a metacopy into which data were written meanwhile is looked at again. */
+	for (i = 0; i < ATTR_FILLS; i++) {
+		meta = atomic_load(&n->flags) & PLY_N_METACOPY;
+		seq = ply_attr_hold_seq();
+		r = attr_stat(fs, n, &now);
+		if (!r)
+			r = ply_attr_show_locked(fs, n, &now);
+		if (r || !meta || ply_attr_hold_seq() == seq)
+			break;
+	}
 	if (!r)
 		*st = now;
 	return r;
@@ -376,8 +387,8 @@ int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 	/* The handle may be all that is allowed to write to it. */
 	if ((what & PLY_SET_SIZE) && h && h->writable && (ply_handle_fd(fs, h, &c.size_fd) || h->layer != PLY_LAYER_UPPER))
 		c.size_fd = -1;
-	if (ply_attr_has_override(fs)) {
-		/* Read, modify, write: one at a time. */
+	if (ply_attr_has_override(fs) || (atomic_load(&c.n->flags) & PLY_N_METACOPY)) {
+		/* Read, modify, write: one at a time. And not while a metacopy's data are filled in. */
 		r = ply_node_copyup_lock(fs->graph, c.n);
 		if (r)
 			return r;

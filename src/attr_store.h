@@ -27,4 +27,21 @@ mode_t ply_attr_override_backing(mode_t mode);
 /* Id as presented -> on disk. -EOVERFLOW where unmapped. */
 int ply_attr_store_id(const struct ply_idmap *map, uint32_t shown, uint32_t *disk);
 
+/*
+ * While the data of a metacopy are filled in, its inode's times are not what users
+ * shall see. `st`: those that count. The holder has the node's copy-up lock; whoever changes
+ * attributes of a metacopy takes that lock as well.
+ */
+struct ply_attr_hold {
+	struct ply_list link;
+	const struct ply_node *n;
+	struct stat st;
+};
+void ply_attr_hold_begin(struct ply_attr_hold *h);
+void ply_attr_hold_end(struct ply_attr_hold *h);
+/* Puts the held times into a stat of the node's inode, if they are held. */
+void ply_attr_hold_apply(const struct ply_node *n, struct stat *st);
+/* Changes with each begin and end: a stat taken between two equal values was taken within one state. */
+uint64_t ply_attr_hold_seq(void);
+
 #endif

@@ -312,7 +312,7 @@ struct copyup_fill {
 	struct ply_node *n;
 	int fd;				/* upper, writable */
 	int data;			/* lower */
-	struct stat st;			/* of upper, as it is on disk, before */
+	struct ply_attr_hold hold;	/* with the stat of upper, as it is on disk, before */
 	char *caps;			/* malloced; the first write drops them */
 	ssize_t ncaps;
 };
@@ -341,7 +341,7 @@ static int copyup_fill_open(struct copyup_fill *f, bool trunc)
 		f->fd = copyup_open_upper(f->fs, f->n);
 	if (f->fd < 0)
 		return f->fd;
-	r = ply_sys_stat(PLY_FD(f->fd), &f->st);
+	r = ply_sys_stat(PLY_FD(f->fd), &f->hold.st);
 	if (r || trunc)
 		return r;
 	f->ncaps = ply_sys_getxattr_alloc(PLY_FD(f->fd), COPYUP_CAPS, &f->caps);
@@ -354,7 +354,7 @@ static int copyup_fill_open(struct copyup_fill *f, bool trunc)
 /* What writing changed beside the data. */
 static int copyup_fill_restore(struct copyup_fill *f)
 {
-	struct timespec ts[2] = { f->st.st_atim, f->st.st_mtim };
+	struct timespec ts[2] = { f->hold.st.st_atim, f->hold.st.st_mtim };
 	struct stat st;
 	int r = 0;
 
@@ -362,8 +362,8 @@ static int copyup_fill_restore(struct copyup_fill *f)
 		r = ply_sys_setxattr(PLY_FD(f->fd), COPYUP_CAPS, f->caps, (size_t)f->ncaps, 0);
 	if (!r)
 		r = ply_sys_stat(PLY_FD(f->fd), &st);
-	if (!r && st.st_mode != f->st.st_mode)
-		r = ply_sys_chmod(PLY_FD(f->fd), f->st.st_mode & 07777);
+	if (!r && st.st_mode != f->hold.st.st_mode)
+		r = ply_sys_chmod(PLY_FD(f->fd), f->hold.st.st_mode & 07777);
 	if (!r)
 		r = ply_sys_utimens(PLY_FD(f->fd), ts);
 	return r;
@@ -372,7 +372,7 @@ static int copyup_fill_restore(struct copyup_fill *f)
 /* A half-filled inode harms nobody, it only costs room. */
 static void copyup_fill_undo(struct copyup_fill *f)
 {
-	ply_sys_fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, f->st.st_size);
+	ply_sys_fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, f->hold.st.st_size);
 	copyup_fill_restore(f);
 }
 
@@ -386,7 +386,8 @@ static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 	if (trunc) {
 		r = ply_sys_ftruncate(f->fd, 0);
 	} else {
-		r = ply_copyup_data(f->data, f->fd, f->st.st_size, f->fs->layers.can.reflink);
+		ply_attr_hold_begin(&f->hold);
+		r = ply_copyup_data(f->data, f->fd, f->hold.st.st_size, f->fs->layers.can.reflink);
 		if (!r)
 			r = copyup_fill_restore(f);
 	}
@@ -394,6 +395,8 @@ static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 		r = ply_sys_fsync(f->fd, false);
 	if (r && !trunc)
 		copyup_fill_undo(f);
+	if (!trunc)
+		ply_attr_hold_end(&f->hold);
 	/* Should this fail the data stay: who knows whether the mark is on disk. */
 	if (!r)
 		r = ply_sys_removexattr(PLY_FD(f->fd), ply_format_attr(f->fs->layers.xns, OVL_METACOPY));
@@ -405,7 +408,7 @@ static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 /* Caller holds the node's copy-up lock. */
 static int copyup_data(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
-	struct copyup_fill f = { .fs = fs, .n = n, .fd = -1, .data = -1 };
+	struct copyup_fill f = { .fs = fs, .n = n, .fd = -1, .data = -1, .hold.n = n };
 	int r;
 
 	ply_creds_fsetid(true);
@@ -467,13 +470,14 @@ static int copyup_topmost(struct ply_fs *fs, struct ply_node *dir, struct ply_no
 }
 
 /*
- * A directory that has a second layer now shows another link count. Nothing is locked
- * here, and attributes alone are dropped without waiting for anything.
+ * What the kernel has cached of these may be wrong: a directory that has a second layer now shows another link
+ * count; and an answer from the time when a metacopy's data were written may have gone out. Nothing is
+ * locked here, and attributes alone are dropped without waiting for anything.
  */
-static void copyup_tell(struct ply_fs *fs, struct ply_node *dir)
+static void copyup_tell(struct ply_fs *fs, struct ply_node *n)
 {
 	if (fs->up.inval_inode)
-		fs->up.inval_inode(fs->up.arg, dir->id, -1, 0);
+		fs->up.inval_inode(fs->up.arg, n->id, -1, 0);
 }
 
 int ply_copyup_dir(struct ply_fs *fs, struct ply_node *dir)
@@ -513,12 +517,14 @@ static int copyup_parent(struct ply_fs *fs, struct ply_node *n)
 
 int ply_copyup(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
+	bool meta;
 	int i, r = 1;
 
 	if (n->type == S_IFDIR)
 		return ply_copyup_dir(fs, n);
 	if (!ply_fs_writable(fs))
 		return -EROFS;
+	meta = atomic_load(&n->flags) & PLY_N_METACOPY;
 	for (i = 0; i < COPYUP_TRIES && r > 0; i++) {
 		if (copyup_done(n, what) && !(atomic_load(&n->flags) & PLY_N_STALE))
 			return 0;
@@ -526,6 +532,8 @@ int ply_copyup(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 		if (!r)
 			r = copyup_node(fs, n, what);
 	}
+	if (!r && meta && what != PLY_COPYUP_META)
+		copyup_tell(fs, n);
 	return r > 0 ? -EBUSY : r;
 }
 

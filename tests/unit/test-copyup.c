@@ -448,6 +448,19 @@ static void test_metacopy(void **state)
 		assert_int_equal(ply_node_locate_data(fs->graph, n, &loc), 0);
 		assert_int_equal(loc.layer->index, 2);
 	}
+	/* While data are written into it, its times are those from before. */
+	{
+		struct ply_attr_hold hold = { .n = n, .st.st_mtim.tv_sec = 5 };
+		uint64_t seq = ply_attr_hold_seq();
+
+		ply_attr_hold_begin(&hold);
+		assert_int_equal(ply_attr_get(fs, n, NULL, &st), 0);
+		assert_int_equal(st.st_mtim.tv_sec, 5);
+		ply_attr_hold_end(&hold);
+		assert_int_equal(ply_attr_get(fs, n, NULL, &st), 0);
+		assert_int_not_equal(st.st_mtim.tv_sec, 5);
+		assert_true(ply_attr_hold_seq() != seq);
+	}
 	/* Now the data as well, without the owner's seeing a change. */
 	assert_int_equal(ply_copyup(fs, n, PLY_COPYUP_DATA), 0);
 	assert_false(atomic_load(&n->flags) & PLY_N_METACOPY);
