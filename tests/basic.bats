@@ -118,7 +118,7 @@ load lib/common
 	union_mount
 	[ "$("$M/prog" me)" = 'ran me' ]
 	"$M/true"
-	f access prog x , access data r+w , child user 12345 12345
+	f access prog x , access data r+w
 	need_root
 	f user 12345 12345 , '!EACCES' access data w , '!EACCES' access data x , access prog r+x
 }
