@@ -49,13 +49,13 @@ unpack()
 	done
 }
 
-# One build of a thing at a time, also of several callers.
+# lock WHAT: one build of a thing at a time, whoever calls. Until this script ends.
 lock()
 {
 	mkdir -p "$lab"
-	exec 9> "$lab/.lock"
+	exec 9> "$lab/.lock-$1"
 	command -v flock >/dev/null 2>&1 || return 0
-	flock -n 9 || { say "waiting for another one that builds"; flock 9; }
+	flock -n 9 || { say "waiting for another one that builds $1"; flock 9; }
 }
 
 jobs=${PLY_LAB_JOBS:-$(n=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ "$n" -le 2 ] && echo "$n" || echo $((n - 1)))}
