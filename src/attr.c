@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #define ATTR_PERM 07777
+#define ATTR_TIMES ((unsigned int)(PLY_SET_ATIME | PLY_SET_MTIME | PLY_SET_ATIME_NOW | PLY_SET_MTIME_NOW))
 
 /*
  * A file may be unlinked between being located and being used. It was pinned before, so
@@ -151,6 +152,29 @@ static int attr_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 	return r;
 }
 
+static int attr_get_now(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	int r = attr_stat(fs, n, st);
+
+	return r ? r : ply_attr_show_locked(fs, n, st);
+}
+
+/* Caller holds tree. */
+static int attr_get_dir(struct ply_fs *fs, struct ply_node *dir, struct stat *st)
+{
+	uint64_t seq = ply_attr_restore_seq();
+	int r;
+
+	if (!ply_attr_restoring()) {
+		r = attr_get_now(fs, dir, st);
+		if (ply_attr_restore_seq() == seq)
+			return r;
+	}
+	/* A copy-up may be between its new entry and putting the directory's times back. */
+	PLY_RDLOCK(lock, &dir->dir->lock);
+	return attr_get_now(fs, dir, st);
+}
+
 static int attr_get_located(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
 	struct stat now;
@@ -163,9 +187,7 @@ static int attr_get_located(struct ply_fs *fs, struct ply_node *n, struct stat *
 	for (i = 0; i < ATTR_FILLS; i++) {
 		meta = atomic_load(&n->flags) & PLY_N_METACOPY;
 		seq = ply_attr_hold_seq();
-		r = attr_stat(fs, n, &now);
-		if (!r)
-			r = ply_attr_show_locked(fs, n, &now);
+		r = S_ISDIR(n->type) ? attr_get_dir(fs, n, &now) : attr_get_now(fs, n, &now);
 		if (r || !meta || ply_attr_hold_seq() == seq)
 			break;
 	}
@@ -304,7 +326,6 @@ static int attr_apply_override(struct attr_change *c, struct ply_at at, bool tou
 
 static int attr_apply(struct attr_change *c, struct ply_at at)
 {
-	const unsigned int times = PLY_SET_ATIME | PLY_SET_MTIME | PLY_SET_ATIME_NOW | PLY_SET_MTIME_NOW;
 	/* chown(-1, -1) arrives as nothing at all, and drops suid, sgid and capabilities all the same. */
 	bool touch = !(c->what & ~(unsigned int)PLY_SET_KILL_PRIV);
 	int r = 0;
@@ -321,7 +342,7 @@ static int attr_apply(struct attr_change *c, struct ply_at at)
 		if (!r && (c->what & PLY_SET_MODE))
 			r = ply_sys_chmod(at, c->mode);
 	}
-	if (!r && (c->what & times))
+	if (!r && (c->what & ATTR_TIMES))
 		r = ply_sys_utimens(at, c->ts);
 	return r;
 }
@@ -351,6 +372,11 @@ static int attr_change_upper(struct attr_change *c, struct stat *st)
 	int i, r = -ENOENT;
 
 	PLY_RDLOCK(tree, &c->fs->tree);
+	if (S_ISDIR(c->n->type) && (c->what & ATTR_TIMES)) {
+		/* Copy-up puts a directory's times back: not those from before our change. */
+		PLY_WRLOCK(lock, &c->n->dir->lock);
+		return attr_change_located(c, st);
+	}
 	for (i = 0; i < ATTR_TRIES && r == -ENOENT; i++)
 		r = attr_change_located(c, st);
 	return r;

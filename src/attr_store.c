@@ -164,3 +164,30 @@ uint64_t ply_attr_hold_seq(void)
 {
 	return atomic_load(&hold_seq);
 }
+
+/* ---- times that are put back ---- */
+
+static _Atomic uint64_t restore_seq;
+static atomic_uint restore_active;
+
+void ply_attr_restore_begin(void)
+{
+	/* In this order: who sees the new sequence sees that one is going on. */
+	atomic_fetch_add(&restore_active, 1);
+	atomic_fetch_add(&restore_seq, 1);
+}
+
+void ply_attr_restore_end(void)
+{
+	atomic_fetch_sub(&restore_active, 1);
+}
+
+bool ply_attr_restoring(void)
+{
+	return atomic_load(&restore_active) != 0;
+}
+
+uint64_t ply_attr_restore_seq(void)
+{
+	return atomic_load(&restore_seq);
+}

@@ -44,4 +44,13 @@ void ply_attr_hold_apply(const struct ply_node *n, struct stat *st);
 /* Changes with each begin and end: a stat taken between two equal values was taken within one state. */
 uint64_t ply_attr_hold_seq(void);
 
+/*
+ * Around the steps of a copy-up that change a directory's times and put them back, under its
+ * lock. A stat of a directory is good if none was going on and the sequence did not change meanwhile.
+ */
+void ply_attr_restore_begin(void);
+void ply_attr_restore_end(void);
+bool ply_attr_restoring(void);
+uint64_t ply_attr_restore_seq(void);
+
 #endif

@@ -275,8 +275,11 @@ static void copyup_ctx_end(struct ply_copyup_ctx *c)
 	free(c->dataref);
 }
 
-/* Caller holds the node's copy-up lock. 0, -errno, or 1: begin again. */
-static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
+/*
+ * Caller holds the node's copy-up lock. 0, -errno, or 1: begin again. *place: the directory that it
+ * came to, referenced.
+ */
+static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what, struct ply_node **place)
 {
 	struct ply_copyup_ctx c = {
 		.fs = fs, .n = n, .trunc = what == PLY_COPYUP_TRUNC,
@@ -300,6 +303,7 @@ static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_
 		r = ply_publish(&c);
 	if (!r)
 		ply_count(c.metacopy ? PLY_C_copyup_meta : PLY_C_copyups, 1);
+	*place = c.place;
 	copyup_ctx_end(&c);
 	return r;
 }
@@ -425,24 +429,46 @@ static int copyup_data(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_wh
 
 /* ---- nodes and their ancestors ---- */
 
+/*
+ * An answer about this node may have gone out that was true for a moment only, and be cached for ever.
+ * Nothing is locked here, and attributes alone are dropped without waiting for anything.
+ */
+static void copyup_tell(struct ply_fs *fs, struct ply_node *n)
+{
+	if (fs->up.inval_inode)
+		fs->up.inval_inode(fs->up.arg, n->id, -1, 0);
+}
+
 /* Takes the copy-up lock. 0, -errno, or 1: begin again with the ancestors. */
 static int copyup_node(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
+	struct ply_node *place = NULL;
+	bool filled = false;
 	int r = ply_node_copyup_lock(fs->graph, n);
 
 	if (r)
 		return r;
-	if (atomic_load(&n->flags) & PLY_N_STALE)
+	if (atomic_load(&n->flags) & PLY_N_STALE) {
 		r = -ESTALE;
-	else if (copyup_done(n, what))
+	} else if (copyup_done(n, what)) {
 		r = 0;			/* somebody else did it while we waited */
-	else if (n->type != S_IFDIR && atomic_load(&n->layer) == PLY_LAYER_UPPER)
+	} else if (n->type != S_IFDIR && atomic_load(&n->layer) == PLY_LAYER_UPPER) {
 		r = copyup_data(fs, n, what);
-	else
-		r = copyup_object(fs, n, what);
+		filled = true;
+	} else {
+		r = copyup_object(fs, n, what, &place);
+	}
 	ply_node_copyup_unlock(fs->graph, n);
 	if (r < 0)
 		ply_count(PLY_C_copyup_failed, 1);
+	/* Its times while it was written; its link count, 1 now that it is merged. */
+	if (filled || (place && n->type == S_IFDIR))
+		copyup_tell(fs, n);
+	/* Its times between the new entry and their being put back. */
+	if (place) {
+		copyup_tell(fs, place);
+		ply_node_put(fs->graph, place);
+	}
 	return r;
 }
 
@@ -469,17 +495,6 @@ static int copyup_topmost(struct ply_fs *fs, struct ply_node *dir, struct ply_no
 	}
 }
 
-/*
- * What the kernel has cached of these may be wrong: a directory that has a second layer now shows another link
- * count; and an answer from the time when a metacopy's data were written may have gone out. Nothing is
- * locked here, and attributes alone are dropped without waiting for anything.
- */
-static void copyup_tell(struct ply_fs *fs, struct ply_node *n)
-{
-	if (fs->up.inval_inode)
-		fs->up.inval_inode(fs->up.arg, n->id, -1, 0);
-}
-
 int ply_copyup_dir(struct ply_fs *fs, struct ply_node *dir)
 {
 	struct ply_node *top;
@@ -492,8 +507,6 @@ int ply_copyup_dir(struct ply_fs *fs, struct ply_node *dir)
 		if (r)
 			return r;
 		r = copyup_node(fs, top, PLY_COPYUP_META);
-		if (!r)
-			copyup_tell(fs, top);
 		ply_node_put(fs->graph, top);
 		if (r < 0)
 			return r;
@@ -517,14 +530,12 @@ static int copyup_parent(struct ply_fs *fs, struct ply_node *n)
 
 int ply_copyup(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
-	bool meta;
 	int i, r = 1;
 
 	if (n->type == S_IFDIR)
 		return ply_copyup_dir(fs, n);
 	if (!ply_fs_writable(fs))
 		return -EROFS;
-	meta = atomic_load(&n->flags) & PLY_N_METACOPY;
 	for (i = 0; i < COPYUP_TRIES && r > 0; i++) {
 		if (copyup_done(n, what) && !(atomic_load(&n->flags) & PLY_N_STALE))
 			return 0;
@@ -532,8 +543,6 @@ int ply_copyup(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 		if (!r)
 			r = copyup_node(fs, n, what);
 	}
-	if (!r && meta && what != PLY_COPYUP_META)
-		copyup_tell(fs, n);
 	return r > 0 ? -EBUSY : r;
 }
 
