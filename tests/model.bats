@@ -25,7 +25,9 @@ prepare()
 	case $PLY_SUITE in
 	overlayfs) like_the_kernel ;;
 	# A file with capabilities and sgid loses both by root's write there.
-	userns|nopassthrough) RUN+=(--sgid-lax --cached --without=setcap) ;;
+	nopassthrough) RUN+=(--sgid-lax --cached --without=setcap) ;;
+	# Symlinks, fifos and the like cannot carry user.* attributes, so that no origin is found after a remount.
+	userns) RUN+=(--sgid-lax --cached --forget-ino --without=setcap) ;;
 	*) RUN+=(--sgid-lax --root-strips) ;;
 	esac
 	mkdir "$T/plain"

@@ -100,29 +100,6 @@ static void op_read(const struct op *op, int fd, struct result *r)
 	free(buf);
 }
 
-/*
- * A passthrough write has the rights of the daemon's backing file: root, without CAP_FSETID, so that an ordinary user's
- * write drops suid and sgid. Root's drops them too, which other filesystems do not do; and an sgid bit that means
- * nothing (no execution by the group) stays for who is not in the group, as FUSE has it for every change of the
- * content. Where that is so, take such bits off before.
- */
-static void strip_before(const struct model *m, const struct op *op, int fd, bool write)
-{
-	mode_t off = write && !op->user && m->feat.root_strips ? S_ISUID | S_ISGID : 0;
-	struct stat st;
-
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-		return;
-	if (m->feat.sgid_lax && !(st.st_mode & S_IXGRP))
-		off |= S_ISGID;
-	if (!(st.st_mode & off))
-		return;
-	setfsuid(0);
-	if (fchmod(fd, st.st_mode & 07777 & ~off))
-		errno = 0;
-	setfsuid(op->user);
-}
-
 static void strip_path(const struct op *op, int base)
 {
 	char link[64];
@@ -135,6 +112,31 @@ static void strip_path(const struct op *op, int base)
 		errno = 0;
 	if (fd >= 0)
 		close(fd);
+}
+
+/*
+ * A passthrough write has the rights of the daemon's backing file: root, without CAP_FSETID, so that an ordinary user's
+ * write drops suid and sgid. Root's drops them too, which other filesystems do not do; and an sgid bit that means
+ * nothing (no execution by the group) stays for who is not in the group, as FUSE has it for every change of the
+ * content. With the writeback cache, what was stored in a mapping is written by the daemon, and a daemon without
+ * privilege outside its user namespace drops both by that. Where that is so, take such bits off before.
+ */
+static void strip_before(const struct model *m, const struct op *op, int fd, bool write)
+{
+	bool all = (write && !op->user && m->feat.root_strips) || (op->kind == OP_mmapwrite && m->feat.cached);
+	mode_t off = all ? S_ISUID | S_ISGID : 0;
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return;
+	if (m->feat.sgid_lax && !(st.st_mode & S_IXGRP))
+		off |= S_ISGID;
+	if (!(st.st_mode & off))
+		return;
+	setfsuid(0);
+	if (fchmod(fd, st.st_mode & 07777 & ~off))
+		errno = 0;
+	setfsuid(op->user);
 }
 
 static void op_write(struct model *m, const struct op *op, int fd, struct result *r)
@@ -157,6 +159,8 @@ static void op_mmap(struct model *m, const struct op *op, int fd, struct result 
 	size_t len;
 	unsigned char *p;
 
+	if (store)
+		strip_before(m, op, fd, false);
 	if (fstat(fd, &st) || st.st_size <= op->off) {
 		say(r, "beyond the end");
 		return;
