@@ -73,12 +73,13 @@ bool ply_backing_attr_volatile(struct ply_fs *fs, struct ply_node *n);
 void ply_backing_snapshot_attr(struct ply_fs *fs, struct ply_node *n, struct stat *st);
 
 /*
- * The file was, or is being, made shorter. With the writeback cache a read that the kernel sent before it knew gets
- * zeros for what is gone, and shows them as long as its idea of the size is the old one: such a read is answered
- * only when the kernel has had time to learn (ply_backing_cut_lately).
+ * The file is made `size` long: called before it is done, and after it, just before the reply. The kernel learns of it
+ * only when it runs the thread that it was done for. A read that it sent before ends too early for it then: it
+ * fills up with zeros, and shows them at the old size. So such a read is answered a little later:
+ * ply_backing_cut_wait() says in how many ns, 0: now. off, got: where it began and what it found.
  */
-void ply_backing_cut(struct ply_fs *fs, struct ply_node *n);
-bool ply_backing_cut_lately(struct ply_fs *fs, struct ply_node *n);
+void ply_backing_cut(struct ply_node *n, off_t size);
+int64_t ply_backing_cut_wait(struct ply_node *n, off_t off, off_t got);
 
 struct ply_backing_stats { uint64_t live_ids, cached_ids, cached_handles, passthrough_handles; };
 void ply_backing_stats(struct ply_fs *fs, struct ply_backing_stats *out);

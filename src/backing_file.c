@@ -4,7 +4,7 @@
 #include <time.h>
 
 #define BACKING_MARK_NS 2000000000LL
-#define BACKING_CUT_NS 1000000000LL
+#define BACKING_CUT_NS 100000000LL	/* for the kernel to run a thread that it has woken */
 
 /* --- files and ids --- */
 
@@ -202,19 +202,26 @@ void ply_backing_looked_up(struct ply_fs *fs, struct ply_node *n, pid_t pid)
 	pthread_mutex_unlock(&p->lock);
 }
 
-void ply_backing_cut(struct ply_fs *fs, struct ply_node *n)
+void ply_backing_cut(struct ply_node *n, off_t size)
 {
-	struct ply_file *f = fs->writeback && n->type == S_IFREG ? ply_bfile_of(n) : NULL;
+	struct ply_file *f = n->type == S_IFREG ? ply_bfile_of(n) : NULL;
 
-	if (f)
-		f->cut = now_ns();
+	if (!f)
+		return;
+	f->cut_size = size;
+	f->cut_at = now_ns();
 }
 
-bool ply_backing_cut_lately(struct ply_fs *fs, struct ply_node *n)
+int64_t ply_backing_cut_wait(struct ply_node *n, off_t off, off_t got)
 {
-	struct ply_file *f = fs->writeback ? atomic_load(&n->file) : NULL;
+	struct ply_file *f = atomic_load(&n->file);
+	int64_t left;
 
-	return f && f->cut && now_ns() - f->cut < BACKING_CUT_NS;
+	/* What grew since then was written by who knows the size. */
+	if (!f || !f->cut_at || !(off + got == f->cut_size || (!got && off >= f->cut_size)))
+		return 0;
+	left = f->cut_at + BACKING_CUT_NS - now_ns();
+	return left > 0 ? left : 0;
 }
 
 /* --- attributes --- */
@@ -277,6 +284,7 @@ void ply_backing_snapshot_attr(struct ply_fs *fs, struct ply_node *n, struct sta
 	if (!f)
 		return;
 	pthread_mutex_lock(&p->lock);
+	/* Under the lock, for once: it can't block, and the fd could be closed. */
 	if (f->passthrough && f->bid->fd >= 0)
 		fd = ply_sys_dup(f->bid->fd);
 	pthread_mutex_unlock(&p->lock);

@@ -28,7 +28,7 @@ struct ply_file {
 	bool busy;				/* one thread is opening or registering it */
 	bool refused;				/* registration failed for good: cached from now on */
 	uint8_t is_elf, is_static;		/* enum backing_tri */
-	_Atomic int64_t cut;			/* when it was last made shorter; 0: never (writeback cache only) */
+	_Atomic int64_t cut_at, cut_size;	/* ply_backing_cut(); no lock */
 	atomic_bool mappable;			/* was open O_RDWR in passthrough: a mapping may still be written */
 };
 

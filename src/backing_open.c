@@ -280,11 +280,11 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 	int err;
 
 	if (c->flags & O_TRUNC) {
-		ply_backing_cut(fs, c->n);
 		ply_creds_fsetid(!kill_priv);
 		err = ply_sys_ftruncate(c->wfd, 0);
 		if (err)
 			return err;
+		ply_backing_cut(c->n, 0);
 	}
 	if (mode == PLY_IO_CACHED && c->wfd < 0) {
 		err = open_readable(c);
@@ -386,7 +386,7 @@ static int open_once(struct open_ctx *c, bool kill_priv, struct ply_open_reply *
 
 	/* A copy-up without data is the cut already. */
 	if (c->flags & O_TRUNC)
-		ply_backing_cut(fs, c->n);
+		ply_backing_cut(c->n, 0);
 	if (wants_write(c->flags)) {
 		err = copyup_for_write(fs, c->cur, (c->flags & O_TRUNC) != 0);
 		if (!err)

@@ -11,7 +11,6 @@
 #include <errno.h>
 
 #define OPS_SPLICE_MIN (64 << 10)	/* smaller reads are cheaper by way of a buffer */
-#define OPS_CUT_MS 100			/* for the kernel to run a thread that it has woken */
 
 /* --- decoding --- */
 
@@ -91,10 +90,18 @@ static pid_t op_pid(fuse_req_t req)
 	return fuse_req_ctx(req)->pid;
 }
 
+/* With FUSE_ALLOW_IDMAP the kernel only says it of who makes something; for the rare other need /proc knows. */
+static bool op_is_root(fuse_req_t req)
+{
+	const struct fuse_ctx *c = fuse_req_ctx(req);
+
+	return c->uid == FUSE_INVALID_UIDGID ? ply_creds_is_root(c->pid) : c->uid == 0;
+}
+
 /* Requests that change data but do not say whether privileges are to go: as for whoever is not root. */
 static bool op_kill(fuse_req_t req)
 {
-	return fuse_req_ctx(req)->uid != 0;
+	return !op_is_root(req);
 }
 
 /* --- names --- */
@@ -329,6 +336,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 {
 	struct ply_fs *fs = op_fs(req);
 	struct ply_cred cred = op_cred(req);
+	off_t size = attr->st_size;
 	int err = 0;
 
 	ply_autonode(raw, fs, op_node_raw(req, ino));
@@ -341,7 +349,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		return;
 	}
 	if (to_set & FUSE_SET_ATTR_SIZE)
-		ply_backing_cut(fs, raw.n);
+		ply_backing_cut(raw.n, size);
 	for (;;) {
 		ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
 
@@ -356,6 +364,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		return;
 	}
 	ply_backing_snapshot_attr(fs, raw.n, attr);
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		ply_backing_cut(raw.n, size);
 	ply_reply_attr(req, raw.n, attr);
 }
 
@@ -388,7 +398,7 @@ static void op_xattr_out(fuse_req_t req, fuse_ino_t ino, const char *name, size_
 	else if (name)
 		len = ply_xattr_get(fs, n.n, name, buf, size);
 	else	/* trusted.* is listed to whoever may read it; for FUSE the kernel leaves that to us */
-		len = ply_xattr_list(fs, n.n, fuse_req_ctx(req)->uid == 0, buf, size);
+		len = ply_xattr_list(fs, n.n, op_is_root(req), buf, size);
 	if (len < 0)
 		ply_reply_err(req, (int)len);
 	else if (!size)
@@ -560,12 +570,13 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 /* --- data --- */
 
 /* A read that met the end of a file which was just made shorter (backing.h): lets the kernel learn of it first. */
-static void read_after_cut(struct ply_fs *fs, struct ply_node *n)
+static void read_wait(struct ply_node *n, off_t off, off_t got)
 {
-	static const struct timespec pause = { .tv_nsec = OPS_CUT_MS * 1000000L };
+	int64_t ns = ply_backing_cut_wait(n, off, got);
+	struct timespec t = { .tv_nsec = ns };
 
-	if (ply_backing_cut_lately(fs, n))
-		nanosleep(&pause, NULL);
+	if (ns)
+		nanosleep(&t, NULL);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -580,8 +591,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	(void)ino;
 	if (size <= sizeof(small)) {
 		n = ply_io_read(fs, op_handle(fi), small, size, off);
-		if (fs->writeback && n >= 0 && (size_t)n < size)
-			read_after_cut(fs, op_handle(fi)->node);
+		if (n >= 0 && (size_t)n < size)
+			read_wait(op_handle(fi)->node, off, n);
 		if (n < 0)
 			ply_reply_err(req, (int)n);
 		else
@@ -593,8 +604,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		ply_reply_err(req, err);
 		return;
 	}
-	if (fs->writeback && !ply_sys_stat(PLY_FD(vec.buf[0].fd), &st) && st.st_size < off + (off_t)size)
-		read_after_cut(fs, op_handle(fi)->node);
+	if (!ply_sys_stat(PLY_FD(vec.buf[0].fd), &st) && st.st_size < off + (off_t)size)
+		read_wait(op_handle(fi)->node, off, st.st_size > off ? st.st_size - off : 0);
 	vec.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
 	vec.buf[0].pos = off;
 	fuse_reply_data(req, &vec, 0);
