@@ -131,3 +131,26 @@ int ply_creds_fsetid(bool on)
 		fsetid_state = on ? FSETID_ON : FSETID_OFF;
 	return r;
 }
+
+bool ply_creds_is_root(pid_t pid)
+{
+	char path[64], text[1024];
+	unsigned int ids[4];
+	const char *line;
+	ssize_t n;
+
+	if (pid <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+
+	ply_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	line = strstr(text, "\nUid:");
+	return line && sscanf(line, "\nUid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) == 4 && ids[3] == 0;
+}

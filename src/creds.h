@@ -33,4 +33,7 @@ void ply_creds_registration_end(void);
  */
 int ply_creds_fsetid(bool on);
 
+/* Has that thread the fsuid 0 in our user namespace? False where it cannot be known. Reads /proc. */
+bool ply_creds_is_root(pid_t pid);
+
 #endif

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_mount.h"
 #include "log.h"
+#include "plyfs-fuse.h"
 #include "sys.h"
 #include <errno.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
@@ -194,6 +196,56 @@ static int mount_id_at(const char *path, uint64_t *dev, uint64_t *id)
 	*dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
 	*id = sx.stx_mask & STATX_MNT_ID ? sx.stx_mnt_id : 0;
 	return 0;
+}
+
+/* --- INIT --- */
+
+/* Puts flags into the answer that libfuse does not know. */
+static void init_amend(const struct fuse_in_header *in, char *reply, size_t len)
+{
+	const struct fuse_init_in *asked = (const struct fuse_init_in *)(const void *)(in + 1);
+	const uint32_t idmap = (uint32_t)(FUSE_ALLOW_IDMAP >> 32);
+	struct fuse_out_header head;
+	struct fuse_init_out out;
+
+	if (len != sizeof(head) + sizeof(out) || in->len < sizeof(*in) + sizeof(*asked) ||
+	    !(asked->flags & FUSE_INIT_EXT) || !(asked->flags2 & idmap))
+		return;
+	memcpy(&head, reply, sizeof(head));
+	memcpy(&out, reply + sizeof(head), sizeof(out));
+	if (head.error)
+		return;
+	out.flags |= FUSE_INIT_EXT;
+	out.flags2 |= idmap;
+	memcpy(reply + sizeof(head), &out, sizeof(out));
+}
+
+void ply_mount_process_init(struct ply_mount *m, struct fuse_buf *buf)
+{
+	ply_autofd device = fcntl(m->fd, F_DUPFD_CLOEXEC, 0), ours = -1, libfuses = -1;
+	char reply[512];
+	int pair[2];
+	ssize_t n;
+
+	if (device < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
+		fuse_session_process_buf(m->se, buf);
+		return;
+	}
+	ours = pair[0];
+	libfuses = pair[1];
+	if (dup3(libfuses, m->fd, O_CLOEXEC) < 0) {
+		fuse_session_process_buf(m->se, buf);
+		return;
+	}
+	fuse_session_process_buf(m->se, buf);
+	while (dup3(device, m->fd, O_CLOEXEC) < 0 && (errno == EBUSY || errno == EINTR))
+		;
+	n = read(ours, reply, sizeof(reply));
+	if (n <= 0)
+		return;
+	init_amend(buf->mem, reply, (size_t)n);
+	if (write(device, reply, (size_t)n) < 0)
+		ply_debug("INIT: %s", strerror(errno));
 }
 
 void ply_mount_identify(struct ply_mount *m)

@@ -19,6 +19,13 @@ struct ply_mount {
 
 int ply_mount_make(struct ply_mount *m, const struct ply_options *opt, const struct fuse_lowlevel_ops *ops,
 		   void *userdata, char *err, size_t errlen);
+/*
+ * Lets libfuse answer INIT (in buf->mem), and adds what it does not know: FUSE_ALLOW_IDMAP (7.41), for idmapped mounts of the
+ * union. The kernel wants default_permissions with it, which each mount here has; from then on only requests
+ * that make something say whose they are. No other thread may use the device yet: for the time of
+ * the answer its number is that of a socket.
+ */
+void ply_mount_process_init(struct ply_mount *m, struct fuse_buf *buf);
 /* Once it is served: learns how to tell this mount from another one at the same place. Sends no request. */
 void ply_mount_identify(struct ply_mount *m);
 /* Lazy unmount, of this very mount only. sync: the kernel writes back first (it must still be served). */

@@ -148,7 +148,10 @@ static void session_serve(struct ply_session *s, struct fuse_buf *buf)
 	if (in && in->opcode != FUSE_WRITE)
 		ply_creds_fsetid(true);
 	ply_fuse_request = in;
-	fuse_session_process_buf(s->fuse.se, buf);
+	if (in && in->opcode == FUSE_INIT)
+		ply_mount_process_init(&s->mount, buf);
+	else
+		fuse_session_process_buf(s->fuse.se, buf);
 	ply_fuse_request = NULL;
 	pthread_mutex_lock(&s->lock);
 	if (!quick)
