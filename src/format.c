@@ -461,3 +461,16 @@ int ply_format_cap_set_rootid(void *val, size_t len, uint32_t rootid)
 	memcpy((char *)val + CAP_V3_ROOTID, &rootid, sizeof(rootid));
 	return 0;
 }
+
+size_t ply_format_cap_widen(char val[PLY_CAP_MAX], size_t len)
+{
+	uint32_t magic;
+
+	if (len != CAP_V3_ROOTID || cap_check_v3(val, len) != -ENODATA)
+		return len;
+	memcpy(&magic, val, sizeof(magic));
+	magic = htole32((le32toh(magic) & 0xffffffu) | 3u << 24);
+	memcpy(val, &magic, sizeof(magic));
+	memset(val + CAP_V3_ROOTID, 0, sizeof(uint32_t));
+	return CAP_V3_SIZE;
+}

@@ -123,5 +123,8 @@ size_t ply_format_override_build(const struct ply_override *o, char out[PLY_OVER
 int ply_format_cap_rootid(const void *val, size_t len, uint32_t *rootid);
 /* Writes rootid into a revision 3 record in place. */
 int ply_format_cap_set_rootid(void *val, size_t len, uint32_t rootid);
+#define PLY_CAP_MAX 24
+/* Revision 2 becomes revision 3 of root id 0, in place; anything else stays. The length. */
+size_t ply_format_cap_widen(char val[PLY_CAP_MAX], size_t len);
 
 #endif

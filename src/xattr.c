@@ -17,6 +17,8 @@ static bool xattr_is_off(const struct ply_fs *fs, const char *name)
 	return fs->opt->noxattrs || (fs->opt->noacl && ply_xattr_is_acl(name));
 }
 
+#define XATTR_CAPS "security.capability"
+
 /* ---- reading ---- */
 
 /*
@@ -59,6 +61,29 @@ static ssize_t xattr_get_at(struct ply_fs *fs, struct ply_node *n, const char *n
 	return len;
 }
 
+/*
+ * File capabilities of revision 2 name no root: they are those of root on disk. Where that one shows as another, they
+ * become revision 3, as the kernel does it on idmapped mounts.
+ */
+static ssize_t xattr_get_caps(struct ply_fs *fs, struct ply_node *n, void *val, size_t size)
+{
+	char buf[PLY_CAP_MAX];
+	ssize_t len = xattr_get_at(fs, n, XATTR_CAPS, buf, sizeof(buf));
+	int r;
+
+	if (len <= 0)
+		return len;
+	if (ply_idmap_show(&fs->opt->uids, 0) != 0)
+		len = (ssize_t)ply_format_cap_widen(buf, (size_t)len);
+	r = ply_xattr_map_value(fs, XATTR_CAPS, buf, (size_t)len, false);
+	if (r || !size)
+		return r ? r : len;
+	if ((size_t)len > size)
+		return -ERANGE;
+	memcpy(val, buf, (size_t)len);
+	return len;
+}
+
 ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name, void *val, size_t size)
 {
 	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
@@ -69,6 +94,8 @@ ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name
 		return -EOPNOTSUPP;
 
 	PLY_RDLOCK(tree, &fs->tree);
+	if (fs->map_ids && !strcmp(name, XATTR_CAPS))
+		return xattr_get_caps(fs, cur.n, val, size);
 	len = xattr_get_at(fs, cur.n, name, val, size);
 	if (len <= 0 || !size)
 		return len;
