@@ -160,6 +160,14 @@ static int search_entry(void *arg, const struct ply_dirent *d)
 	return 0;
 }
 
+/* Overlayfs shows files under other device numbers than directories: the filesystem's type must do. */
+static bool same_type(int a, int b)
+{
+	uint64_t ta, tb;
+
+	return !ply_sys_fs_magic(a, &ta) && !ply_sys_fs_magic(b, &tb) && ta == tb;
+}
+
 /* An O_RDONLY fd of some regular file at or below dir, on the same filesystem; -ENOENT. */
 static int search_file(int dir, dev_t dev, unsigned int depth, unsigned int *budget)
 {
@@ -181,7 +189,7 @@ static int search_file(int dir, dev_t dev, unsigned int depth, unsigned int *bud
 	if (s->file[0]) {
 		int file = ply_sys_open(PLY_AT(fd, s->file), O_RDONLY | O_NONBLOCK, 0);
 
-		if (file >= 0 && !ply_sys_stat(PLY_FD(file), &st) && S_ISREG(st.st_mode) && st.st_dev == dev)
+		if (file >= 0 && !ply_sys_stat(PLY_FD(file), &st) && S_ISREG(st.st_mode) && same_type(file, fd))
 			return file;
 		if (file >= 0)
 			close(file);
