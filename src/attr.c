@@ -326,8 +326,8 @@ static int attr_apply_override(struct attr_change *c, struct ply_at at, bool tou
 
 static int attr_apply(struct attr_change *c, struct ply_at at)
 {
-	/* chown(-1, -1) arrives as nothing at all, and drops suid, sgid and capabilities all the same. */
-	bool touch = !(c->what & ~(unsigned int)PLY_SET_KILL_PRIV);
+	/* chown(-1, -1) arrives as nothing at all, or as a ctime, and drops suid, sgid and capabilities all the same. */
+	bool touch = !(c->what & ~(unsigned int)(PLY_SET_KILL_PRIV | PLY_SET_CTIME));
 	int r = 0;
 
 	ply_creds_fsetid(true);		/* this thread's last request may have left it off */
@@ -401,8 +401,6 @@ int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 	r = attr_change_check(&c, st);
 	if (r)
 		return r;
-	if (what == PLY_SET_CTIME)	/* the layers keep it themselves */
-		return ply_attr_get(fs, node, h, st);
 	r = ply_copyup_current(fs, node, attr_copyup_kind(&c), &cur);
 	if (r)
 		return r;
