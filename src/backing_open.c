@@ -70,8 +70,20 @@ static int open_readable(struct open_ctx *c)
 }
 
 /*
+ * A backing file is written without CAP_FSETID: suid and sgid go, whoever writes. Root's write must leave them, so
+ * a file that has them is written through the daemon.
+ */
+static bool drops_suid(int fd)
+{
+	struct stat st;
+
+	return !ply_sys_stat(PLY_FD(fd), &st) &&
+	       ((st.st_mode & S_ISUID) || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP));
+}
+
+/*
  * Registers the data of c->cur, which was in `layer`, for c->f, which is busy. 0: f->bid is set, and counted for
- * one handle. -EAGAIN: the data moved meanwhile, decide again; anything else: no passthrough.
+ * one handle. -EAGAIN: the data moved meanwhile, decide again; -EKEYREJECTED: not with this mode; anything else: no passthrough.
  */
 static int register_file(struct open_ctx *c, uint16_t layer)
 {
@@ -89,6 +101,8 @@ static int register_file(struct open_ctx *c, uint16_t layer)
 		return err == -EAGAIN ? -EIO : err;
 	if (c->rlayer != layer)
 		return -EAGAIN;
+	if (layer == PLY_LAYER_UPPER && drops_suid(c->rfd))
+		return -EKEYREJECTED;
 	b = malloc(sizeof(*b));
 	if (!b)
 		return -ENOMEM;
@@ -114,7 +128,11 @@ static int register_file(struct open_ctx *c, uint16_t layer)
 static void register_failed(struct open_ctx *c, uint16_t layer, int err)
 {
 	static atomic_bool said;
-	bool lasting = err == -ELOOP || err == -EPERM || err == -EOPNOTSUPP || err == -EINVAL || err == -ENODEV;
+	bool lasting;
+
+	if (err == -EKEYREJECTED)
+		return;
+	lasting = err == -ELOOP || err == -EPERM || err == -EOPNOTSUPP || err == -EINVAL || err == -ENODEV;
 
 	if (lasting) {
 		pthread_mutex_lock(&c->pool->lock);
@@ -276,9 +294,10 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 {
 	struct ply_fs *fs = c->fs;
 	struct ply_handle *h;
-	bool was_mappable;
+	bool was_mappable, append_only;
 	int err;
 
+	append_only = c->wfd >= 0 && (fcntl(c->wfd, F_GETFL) & O_APPEND);
 	if (c->flags & O_TRUNC) {
 		ply_creds_fsetid(!kill_priv);
 		err = ply_sys_ftruncate(c->wfd, 0);
@@ -298,6 +317,11 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 		return err;
 	c->wfd = -1;
 	reply_fill(c, mode, out);
+	/* Its fd can't read, and would append whole pages again when the kernel writes back: nothing of it is cached. */
+	if (append_only && !out->passthrough) {
+		out->keep_cache = false;
+		out->direct_io = true;
+	}
 	if (out->passthrough) {
 		h->passthrough = true;
 		/* f->bid is stable while a handle is counted. */
