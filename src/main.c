@@ -8,6 +8,8 @@
 #include "log.h"
 #include <errno.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define MAIN_NOFILE (1 << 20)		/* descriptors are enough here; more make tables that nobody uses */
@@ -59,6 +61,28 @@ static int daemonise(void)
 	_exit(1);
 }
 
+/* sd_notify(3) of systemd, which is one datagram. */
+static void notify_ready(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	static const char msg[] = "READY=1";
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t len = path ? strlen(path) : 0;
+
+	if (len < 2 || len > sizeof(a.sun_path) || (path[0] != '/' && path[0] != '@'))
+		return;
+	memcpy(a.sun_path, path, len);
+	if (path[0] == '@')
+		a.sun_path[0] = '\0';
+
+	ply_autofd fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || sendto(fd, msg, sizeof(msg) - 1, MSG_NOSIGNAL, (struct sockaddr *)(void *)&a,
+			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		ply_warn("NOTIFY_SOCKET: %s", strerror(errno));
+	unsetenv("NOTIFY_SOCKET");
+}
+
 /* The mount works: lets the parent and its terminal go, gives up what serving does not need. */
 static void on_live(void *arg)
 {
@@ -68,6 +92,7 @@ static void on_live(void *arg)
 	ply_control_start(&d->control, d->session);
 	if (ply_creds_drop_after_mount())
 		ply_warn("privileges that are not needed could not be dropped");
+	notify_ready();
 	if (d->parent < 0)
 		return;
 	ply_log_to_syslog("plyfs");

@@ -146,3 +146,33 @@ start() # OPTS TARGET
 	umount "$M"
 	wait_for "the daemon's end" no_daemon
 }
+
+@test "systemd: ready when the mount is live, by a path and by an abstract name; a failure is never ready" {
+	need_root
+	cat >"$T/notify.py" <<-'END'
+		import os, socket, subprocess, sys
+		name, plyfs, opts, target = sys.argv[1:5]
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+		s.bind("\0" + name[1:] if name[0] == "@" else name)
+		s.settimeout(float(os.environ["PLY_LIMIT"]))
+		p = subprocess.Popen([plyfs, "-f", "-o", opts, target], env=dict(os.environ, NOTIFY_SOCKET=name))
+		if sys.argv[5] == "fails":
+		    assert p.wait() != 0
+		    s.setblocking(False)
+		    try:
+		        print("said", s.recv(100))
+		        sys.exit(1)
+		    except BlockingIOError:
+		        sys.exit(0)
+		assert b"READY=1" in s.recv(100).split(b"\n")
+		assert os.path.ismount(target) and open(target + "/f").read() == "lower"
+		subprocess.check_call(["umount", target])
+		sys.exit(p.wait())
+	END
+	export PLY_LIMIT
+	for name in "$T/notify" "@plyfs-test-$$"; do
+		python3 "$T/notify.py" "$name" "$T/bin/plyfs" "lowerdir=$L,upperdir=$U,workdir=$W" "$M" live 3>&-
+	done
+	python3 "$T/notify.py" "$T/notify2" "$T/bin/plyfs" "lowerdir=$T/missing" "$M" fails 3>&-
+	wait_for "the daemon's end" no_daemon
+}
