@@ -202,6 +202,19 @@ void ply_backing_looked_up(struct ply_fs *fs, struct ply_node *n, pid_t pid)
 	pthread_mutex_unlock(&p->lock);
 }
 
+void ply_backing_mode_changed(struct ply_fs *fs, struct ply_node *n)
+{
+	struct ply_file *f = n->type == S_IFREG ? atomic_load(&n->file) : NULL;
+	struct backing_id *b;
+
+	if (!f)
+		return;
+	ply_bfile_lock_idle(fs->backing, f);
+	b = f->passthrough ? NULL : ply_bfile_id_detach_locked(fs->backing, f);
+	pthread_mutex_unlock(&fs->backing->lock);
+	ply_bfile_id_free(fs, b);
+}
+
 void ply_backing_cut(struct ply_node *n, off_t size)
 {
 	struct ply_file *f = n->type == S_IFREG ? ply_bfile_of(n) : NULL;

@@ -354,6 +354,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
 
 		err = ply_attr_set(fs, n.n, op_handle(fi), &cred, setattr_what(to_set), attr);
+		if (!err && (to_set & FUSE_SET_ATTR_MODE) && (attr->st_mode & (S_ISUID | S_ISGID)))
+			ply_backing_mode_changed(fs, n.n);
 		op_changed(fs, ino, n.n);
 		if (err != -ESTALE || !(n.n->flags & PLY_N_STALE))
 			break;

@@ -129,3 +129,14 @@ open_to_all()
 	setpriv --reuid 1000 --regid 1000 --groups 3001 "$FSOP" -C "$M" '!EACCES' open w f rw , '!EACCES' open n d/n w+creat
 	[ "$(field u:%g "$M/d/n")" = 1000:1000 ]
 }
+
+@test "root's write, append and truncate keep suid and sgid, in upper too" {
+	need_root
+	put "$L/s" data; chmod 6755 "$L/s"; put "$U/u" data; chmod 4755 "$U/u"; put "$U/g" data; chmod 755 "$U/g"
+	union_mount
+	f open a s w+append , write a more , stat s mode 6755 , open b u rw , write b X , stat u mode 4755 , truncate u 1 , stat u mode 4755
+	# A file that was in passthrough before it got the bit, and one that is made with it.
+	f open c g rw , write c X , close c , chmod g 04755 , open d g rw , write d Y , stat g mode 4755 , umask 0 , open n new w+creat 04755 , write n Z , stat new mode 4755
+	union_remount
+	f open a s rw , write a Y , stat s mode 6755 , user 1000 1000 , stat u mode 4755
+}
