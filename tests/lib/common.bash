@@ -30,6 +30,8 @@ tsan) PLY_LIMIT=${PLY_LIMIT:-400} ;;
 *) PLY_LIMIT=${PLY_LIMIT:-100} ;;
 esac
 
+export TSAN_OPTIONS="${TSAN_OPTIONS:-exitcode=99}:suppressions=$PLY_SRCDIR/tests/lib/tsan.supp"
+
 # The overlay attributes' prefix that this privilege can use.
 case $PLY_SUITE in
 userns|plainuser) OVL=user.overlay ;;
