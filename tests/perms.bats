@@ -67,8 +67,7 @@ open_to_all()
 @test "root's write leaves suid alone" {
 	need_root # capable() asks for the initial namespace
 	open_to_all "$L/a" 6777
-	# in passthrough the layer's filesystem strips them for everybody: KERNEL-FACTS, "Attributes"
-	[ "$PLY_TARGET" = overlayfs ] && union_mount || union_mount passthrough=off
+	union_mount
 	f open w a rw , pwrite w 0 X , stat a mode 6777
 }
 
