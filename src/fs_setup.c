@@ -107,6 +107,8 @@ int ply_fs_new(struct ply_fs **out, const struct ply_options *opt, char *err, si
 			ply_fs_free(fs);
 			return r;
 		}
+	} else if (fs->layers.upper) {
+		ply_workdir_open_readonly(&fs->work, &fs->layers, opt);
 	}
 	ply_inum_init(&fs->inum, atomic_load(&fs->layers.nfs));
 	r = fs_make_graph(fs);

@@ -670,6 +670,36 @@ int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct 
 	return r;
 }
 
+/* The index of this very upper, for reading; nothing is made, locked or cleaned. 0, or -errno: there is none to use. */
+static int index_open_readonly(struct ply_workdir *w, const char *work)
+{
+	struct ply_fh self, seen;
+	int r = handle_of(w->ls, w->ls->upper, true, &self);
+
+	if (r)
+		return r;
+	w->base_fd = ply_sys_open(PLY_AT(AT_FDCWD, work), O_PATH | O_DIRECTORY, 0);
+	if (w->base_fd < 0)
+		return w->base_fd;
+	w->index_fd = ply_sys_open(PLY_AT(w->base_fd, "index"), O_RDONLY | O_DIRECTORY, 0);
+	if (w->index_fd < 0)
+		return w->index_fd;
+	r = read_handle(w->ls->upper, PLY_FD(w->index_fd), OVL_UPPER, &seen);
+	if (!r && !same_handle(&self, &seen))
+		r = -ESTALE;
+	return r;
+}
+
+void ply_workdir_open_readonly(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt)
+{
+	memset(w, 0, sizeof(*w));
+	w->ls = ls;
+	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = -1;
+	atomic_init(&w->counter, 0);
+	pthread_mutex_init(&w->whiteout_lock, NULL);
+	w->index = opt->work && opt->index != PLY_OFF && !index_open_readonly(w, opt->work);
+}
+
 void ply_workdir_close(struct ply_workdir *w)
 {
 	if (!w->ls)

@@ -41,6 +41,8 @@ struct ply_workdir {
 int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt,
 		     char *err, size_t errlen);
 /* Removes temporaries; the volatile marker stays. Harmless on a zeroed or failed one. */
+/* For a read-only mount with an upper: only the index is used, and only where it is there already. */
+void ply_workdir_open_readonly(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt);
 void ply_workdir_close(struct ply_workdir *w);
 /* A fresh name in w->fd. */
 void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX]);

@@ -191,3 +191,12 @@ load lib/common
 	[ "$got" = 0123456789 ] || [ "$got" = 0123456789+ ]
 	says "$L/a" 0123456789
 }
+
+@test "read-only with an upper: hard links are still one file" {
+	put "$L/a" data; ln "$L/a" "$L/b"
+	union_mount
+	f open w a w+append , write w more
+	union_remount ro
+	cmp "$M/a" "$M/b"
+	f stat b nlink 2 , '!EROFS' open w b w
+}
