@@ -21,7 +21,11 @@ static struct ply_fs *op_fs(fuse_req_t req)
 
 static struct ply_handle *op_handle(const struct fuse_file_info *fi)
 {
-	return fi ? (struct ply_handle *)(uintptr_t)fi->fh : NULL;
+	struct ply_handle *h = fi ? (struct ply_handle *)(uintptr_t)fi->fh : NULL;
+
+	if (h)
+		(void)atomic_load_explicit(&h->told, memory_order_acquire);
+	return h;
 }
 
 /* The node by its number, also when it is stale. NULL: answered. */

@@ -52,6 +52,7 @@ static void open_fill(const struct ply_open_reply *o, struct fuse_file_info *fi)
 {
 	memset(fi, 0, sizeof(*fi));
 	fi->fh = (uintptr_t)o->h;
+	atomic_store_explicit(&o->h->told, true, memory_order_release);
 	fi->flags = o->h->flags;
 	fi->backing_id = o->passthrough ? o->backing_id : 0;
 	fi->keep_cache = o->keep_cache;

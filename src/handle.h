@@ -16,6 +16,11 @@ struct ply_handle {
 	bool mappable;			/* passthrough and O_RDWR: can be written through a mapping */
 	int flags;			/* of the open */
 	struct ply_list link;		/* backing's: all handles of the mount */
+	/*
+	 * Set when the kernel is told, read when it gives the handle back: what one thread made another one uses, and
+	 * the way through the kernel is none that the language (or ThreadSanitizer) knows.
+	 */
+	atomic_bool told;
 };
 
 /* Takes a reference on n, and fd on success (-1 is fine for passthrough handles). */
