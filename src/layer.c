@@ -131,12 +131,16 @@ static void layer_find_override(struct ply_layer *l, enum ply_xattr_perm asked)
 		{ "user.fuseoverlayfs.override_stat", PLY_XPERM_CONTAINERS },
 	};
 
-	if (l->is_upper && asked != PLY_XPERM_NONE) {
+	/* What an upper is told to have it goes on with in the form it has it in: fuse-overlayfs 1 writes the last one. */
+	if (!l->is_upper)
+		asked = PLY_XPERM_NONE;
+	if (asked != PLY_XPERM_NONE) {
 		l->override = asked;
 		l->override_name = forms[asked == PLY_XPERM_PRIVILEGED ? 0 : 1].name;
-		return;
 	}
 	for (size_t i = 0; i < PLY_ARRAY_SIZE(forms); i++) {
+		if (asked != PLY_XPERM_NONE && forms[i].mode != asked)
+			continue;
 		if (ply_sys_getxattr(PLY_FD(l->fd), forms[i].name, NULL, 0) >= 0) {
 			l->override = forms[i].mode;
 			l->override_name = forms[i].name;
