@@ -44,20 +44,24 @@ endif
 
 EXTRA_DIST += $(PLY_BATS) $(PLY_TEST_FILES)
 
-# The bats files of a suite by their header; unit tests know no suites but the sanitizers'.
-check-overlayfs: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=overlayfs PLY_TARGET=overlayfs
-check-userns: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=userns
-check-plainuser: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=plainuser
-check-nopassthrough: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=nopassthrough
-check-threads1: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=threads1
-check-clients: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=clients
-check-normal: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=normal PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
-check-asan: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=asan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
-check-tsan: ; $(MAKE) $(AM_MAKEFLAGS) check-suite PLY_SUITE=tsan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
+# The bats files of a suite by their header; unit tests know no suites but the sanitizers'. With PLY_STEP=recheck-suite
+# only those that failed are run again.
+PLY_STEP = check-suite
+check-overlayfs: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=overlayfs PLY_TARGET=overlayfs
+check-userns: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=userns
+check-plainuser: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=plainuser
+check-nopassthrough: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=nopassthrough
+check-threads1: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=threads1
+check-clients: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=clients
+check-normal: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=normal PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
+check-asan: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=asan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
+check-tsan: ; $(MAKE) $(AM_MAKEFLAGS) $(PLY_STEP) PLY_SUITE=tsan PLY_SUITE_UNITS='$(PLY_UNIT_TESTS)'
 .PHONY: check-overlayfs check-userns check-plainuser check-nopassthrough check-threads1 check-normal check-asan check-tsan check-clients
 
 PLY_SUITE_UNITS =
 check-suite: all $(check_PROGRAMS)
 	@find tests -name '*.trs' -exec rm -f {} +
 	$(MAKE) $(AM_MAKEFLAGS) check-TESTS TESTS="$(PLY_SUITE_UNITS) `cd $(srcdir) && bash tests/run-bats --list $(PLY_SUITE) | tr '\n' ' '`"
-.PHONY: check-suite
+recheck-suite:
+	$(MAKE) $(AM_MAKEFLAGS) recheck TESTS="$(PLY_SUITE_UNITS) `cd $(srcdir) && bash tests/run-bats --list $(PLY_SUITE) | tr '\n' ' '`"
+.PHONY: check-suite recheck-suite
