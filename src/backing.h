@@ -84,6 +84,9 @@ int64_t ply_backing_cut_wait(struct ply_node *n, off_t off, off_t got);
 /* The file got suid or sgid: an id that is kept for its next open would be the wrong answer. */
 void ply_backing_mode_changed(struct ply_fs *fs, struct ply_node *n);
 
+/* Is a handle that can write to the node live? Looks through all handles: for rare questions. */
+bool ply_backing_has_writer(struct ply_fs *fs, const struct ply_node *n);
+
 struct ply_backing_stats { uint64_t live_ids, cached_ids, cached_handles, passthrough_handles; };
 void ply_backing_stats(struct ply_fs *fs, struct ply_backing_stats *out);
 

@@ -237,6 +237,22 @@ int64_t ply_backing_cut_wait(struct ply_node *n, off_t off, off_t got)
 	return left > 0 ? left : 0;
 }
 
+bool ply_backing_has_writer(struct ply_fs *fs, const struct ply_node *n)
+{
+	struct ply_backing_pool *p = fs->backing;
+	struct ply_list *l;
+	bool found = false;
+
+	pthread_mutex_lock(&p->lock);
+	for (l = p->handles.next; l != &p->handles && !found; l = l->next) {
+		const struct ply_handle *h = ply_container_of(l, struct ply_handle, link);
+
+		found = h->node == n && h->writable;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
 /* --- attributes --- */
 
 /* Does anybody have the upper file open for writing (or mapped so)? A read lease is granted only when not. */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "backing.h"
 #include "copyup.h"
 #include "io.h"
 #include "log.h"
@@ -103,8 +104,15 @@ int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t of
 
 off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whence)
 {
-	int fd, err = ply_handle_fd(fs, h, &fd);
+	int fd, err;
 
+	/*
+	 * What the kernel has not written back yet would be called a hole, and cp would lose it. From the first such
+	 * question on, the kernel answers for itself that all is data.
+	 */
+	if (fs->writeback && ply_backing_has_writer(fs, h->node))
+		return -ENOSYS;
+	err = ply_handle_fd(fs, h, &fd);
 	return err ? err : ply_sys_lseek(fd, off, whence);
 }
 
