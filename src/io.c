@@ -147,19 +147,6 @@ int ply_io_statfs(struct ply_fs *fs, struct statvfs *st)
 	return 0;
 }
 
-int ply_io_syncfs(struct ply_fs *fs)
-{
-	ply_autofd fd = -1;
-	int err;
-
-	if (!ply_fs_writable(fs) || fs->opt->fsync == PLY_FSYNC_OFF || fs->opt->volatile_)
-		return 0;
-	err = io_open_upper_dir(fs, fs->root, &fd);
-	if (err)
-		return err;
-	return ply_sys_syncfs(fd);
-}
-
 /* An fd of the object for ioctls that only read. */
 static int io_open_for_ioctl(struct ply_fs *fs, struct ply_node *n, int *out)
 {

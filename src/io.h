@@ -17,7 +17,6 @@ ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, 
 			  size_t len, unsigned int flags, bool kill);
 /* Of the upper, or of the topmost lower. */
 int ply_io_statfs(struct ply_fs *fs, struct statvfs *st);
-int ply_io_syncfs(struct ply_fs *fs);
 /*
  * FS_IOC_GETFLAGS/SETFLAGS/FSGETXATTR/FSSETXATTR, others -ENOTTY. Copies up for setting. h may be NULL
  * (directories). arg: in and out, at least PLY_IO_IOCTL_MAX bytes.
