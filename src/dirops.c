@@ -575,7 +575,24 @@ static bool dirops_still(struct ply_fs *fs, struct ply_node *dir, const char *na
 	return now == n;
 }
 
-static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n)
+void ply_dirops_links_left(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n)
+{
+	struct ply_node *parent;
+	char other[256];
+	unsigned int i;
+
+	if (!fs->up.inval_entry)
+		return;
+	fs->up.inval_entry(fs->up.arg, dir->id, name);
+	for (i = 0; !ply_name_at(fs->graph, n, i, &parent, other); i++) {
+		fs->up.inval_entry(fs->up.arg, parent->id, other);
+		ply_node_put(fs->graph, parent);
+	}
+	fs->up.inval_entry(fs->up.arg, n->id, "");
+}
+
+/* *left: the file has other names. */
+static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n, bool *left)
 {
 	struct ply_unlink_index ui;
 	struct ply_dirfd *up;
@@ -614,6 +631,7 @@ static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char
 	if (r)
 		goto out;
 	ply_dirops_index_end(fs, &ui);
+	*left = ui.indexed ? !ui.last : state == 2 && st.st_nlink > 1;
 	if (ui.indexed ? ui.last : state == 2 && st.st_nlink <= 1)
 		ply_ident_drop(fs->graph, n);
 	ply_name_remove(fs->graph, dir, name, n, lower_object);
@@ -626,6 +644,7 @@ out:
 int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name)
 {
 	struct ply_node *n;
+	bool left = false;
 	int r, i;
 
 	if (strlen(name) > DIROPS_NAME_MAX)
@@ -643,7 +662,9 @@ int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name)
 		    atomic_load(&n->layer) != PLY_LAYER_UPPER)
 			r = ply_copyup(fs, n, PLY_COPYUP_META);
 		if (!r)
-			r = dirops_unlink_try(fs, dir, name, n);
+			r = dirops_unlink_try(fs, dir, name, n, &left);
+		if (!r && left)
+			ply_dirops_links_left(fs, dir, name, n);
 		ply_node_put(fs->graph, n);
 		if (r != -EAGAIN && r != -ESTALE)
 			return r;

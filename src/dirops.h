@@ -44,6 +44,12 @@ struct ply_unlink_index {
 };
 int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, bool in_upper, struct ply_unlink_index *ui);
 void ply_dirops_index_end(struct ply_fs *fs, struct ply_unlink_index *ui);
+/*
+ * A name of n went and others are left: the kernel counts its own idea of the links down when it gets our answer, also
+ * when a LOOKUP or a listing has told it the new count already. So it asks again, once it has done so: the name that
+ * went is told first, which waits for the end of the call that removed it. The caller holds no lock.
+ */
+void ply_dirops_links_left(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n);
 /* An indexed file's lower name gets its name in upper too (kernel: ovl_link_up). */
 int ply_dirops_link_up(struct ply_fs *fs, struct ply_node *dir, int updir, const char *name, struct ply_node *n);
 

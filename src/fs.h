@@ -22,6 +22,7 @@ struct ply_upcalls {
 	void *arg;
 	/* Drop the kernel's cached attributes (off < 0) or also its pages / listing. */
 	void (*inval_inode)(void *arg, uint64_t nodeid, int64_t off, int64_t len);
+	/* Queued, told in order: the name is looked up again before its next use; "": the attributes of `parent`. */
 	void (*inval_entry)(void *arg, uint64_t parent, const char *name);
 	/* Register / release a backing file. >0 id, or -errno (backing.h). */
 	int (*backing_open)(void *arg, int fd);

@@ -36,7 +36,9 @@ static void *notify_work(void *arg)
 		ply_list_del(&t->link);
 		pthread_mutex_unlock(&n->lock);
 		/* -ENOENT: the kernel does not have it. */
-		if (fuse_lowlevel_notify_expire_entry(n->se, t->parent, t->name, t->len) == -ENOSYS)
+		if (!t->len)
+			fuse_lowlevel_notify_inval_inode(n->se, t->parent, -1, 0);
+		else if (fuse_lowlevel_notify_expire_entry(n->se, t->parent, t->name, t->len) == -ENOSYS)
 			fuse_lowlevel_notify_inval_entry(n->se, t->parent, t->name, t->len);
 		free(t);
 		pthread_mutex_lock(&n->lock);

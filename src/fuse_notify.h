@@ -14,7 +14,10 @@ struct ply_notify;
 int ply_notify_start(struct ply_notify **out, struct fuse_session *se);
 /* Drops what is still queued. The connection must not need a worker any more, or be dead. */
 void ply_notify_stop(struct ply_notify *n);
-/* The kernel looks the name up again before it uses it; what is open stays. Returns at once. */
+/*
+ * The kernel looks the name up again before it uses it; what is open stays. Returns at once; told in order. Name "":
+ * the attributes of node `parent` itself.
+ */
 void ply_notify_expire_entry(struct ply_notify *n, uint64_t parent, const char *name);
 
 #endif

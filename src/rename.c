@@ -29,6 +29,7 @@ struct rename_ctx {
 	unsigned int flags;
 	struct ply_name *name_to, *name_from;	/* names made beforehand */
 	struct ply_unlink_index victim;
+	bool links_left;		/* the file that was replaced has other names */
 	bool parked;			/* the target directory waits in work under `tmp` */
 	bool parked_whiteout;		/* ... and a whiteout took its place */
 	char tmp[PLY_TMP_MAX];
@@ -414,6 +415,7 @@ static void rename_forget_victim(struct rename_ctx *c)
 		keep = victim->dir->nlower > 0;
 	} else {
 		keep = atomic_load(&victim->layer) != PLY_LAYER_UPPER;
+		c->links_left = c->victim.indexed ? !c->victim.last : c->to.state == 2 && c->to.st.st_nlink > 1;
 		if (c->victim.indexed ? c->victim.last : c->to.state == 2 && c->to.st.st_nlink <= 1)
 			ply_ident_drop(g, victim);
 	}
@@ -513,6 +515,8 @@ int ply_rename(struct ply_fs *fs, struct ply_node *odir, const char *oname,
 		r = c.name_to && c.name_from ? rename_prepare(&c) : -ENOMEM;
 		if (!r)
 			r = rename_locked(&c);
+		if (!r && c.links_left)
+			ply_dirops_links_left(fs, ndir, nname, c.to.node);
 		rename_end_release(fs, &c.from);
 		rename_end_release(fs, &c.to);
 		free(c.name_to);
