@@ -102,7 +102,7 @@ start() # OPTS TARGET
 		"$T/bin/plyfs" -o "lowerdir=$L,upperdir=$T/u$i,workdir=$T/w$i" "$M" </dev/null >>"$T/log" 2>&1 3>&- &
 		pid=$!
 		# at different moments of its way
-		for ((n = 0; n < i * 150; n++)); do :; done
+		sleep "$(printf 0.%03d $((i * 45 / KILLS)))"
 		kill -KILL "$pid" 2>/dev/null || true
 		wait "$pid" 2>/dev/null || true
 		# the child, if there is one, decides
