@@ -354,6 +354,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	}
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		ply_backing_cut(raw.n, size);
+	ply_io_times_lock(fs, raw.n);
 	for (;;) {
 		ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
 
@@ -365,6 +366,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 			break;
 		/* Handed off between the two calls. */
 	}
+	ply_io_times_unlock(fs, raw.n);
 	if (err) {
 		ply_reply_err(req, err);
 		return;
@@ -622,7 +624,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 	ssize_t n;
 
 	(void)ino;
-	n = ply_io_write(op_fs(req), op_handle(fi), buf, size, off, fi->kill_suidgid);
+	n = (fi->writepage ? ply_io_write_back : ply_io_write)(op_fs(req), op_handle(fi), buf, size, off, fi->kill_suidgid);
 	if (n < 0)
 		ply_reply_err(req, (int)n);
 	else

@@ -87,6 +87,45 @@ ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, s
 	return (ssize_t)done;
 }
 
+#define IO_TIMES 64
+static pthread_mutex_t io_times[IO_TIMES] = { [0 ... IO_TIMES - 1] = PTHREAD_MUTEX_INITIALIZER };
+
+void ply_io_times_lock(struct ply_fs *fs, struct ply_node *n)
+{
+	if (fs->writeback)
+		pthread_mutex_lock(&io_times[n->id % IO_TIMES]);
+}
+
+void ply_io_times_unlock(struct ply_fs *fs, struct ply_node *n)
+{
+	if (fs->writeback)
+		pthread_mutex_unlock(&io_times[n->id % IO_TIMES]);
+}
+
+ssize_t ply_io_write_back(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+{
+	struct stat st;
+	ssize_t n;
+	int fd, err;
+
+	if (!fs->writeback)
+		return ply_io_write(fs, h, buf, size, off, kill);
+	err = ply_handle_fd(fs, h, &fd);
+	if (err)
+		return err;
+	ply_io_times_lock(fs, h->node);
+	err = ply_sys_stat(PLY_FD(fd), &st);
+	n = ply_io_write(fs, h, buf, size, off, kill);
+	if (!err && n >= 0) {
+		struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, st.st_mtim };
+
+		/* Where that is refused (chattr +a) the time is the writing's. */
+		(void)ply_sys_utimens(PLY_FD(fd), ts);
+	}
+	ply_io_times_unlock(fs, h->node);
+	return n;
+}
+
 int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill)
 {
 	int fd, err;

@@ -11,6 +11,14 @@ int ply_io_fsyncdir(struct ply_fs *fs, struct ply_node *dir, bool datasync);
 ssize_t ply_io_read(struct ply_fs *fs, struct ply_handle *h, void *buf, size_t size, off_t off);
 /* All of it, or -errno when nothing could be written. `kill`: drop suid, sgid as for an ordinary user. */
 ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill);
+/*
+ * The same for pages that the kernel writes back on its own (FUSE_WRITE_CACHE): with the writeback cache it keeps the
+ * file's mtime and tells it by SETATTR, but only if it is another than the last; so the layer's must not move by the writing.
+ */
+ssize_t ply_io_write_back(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill);
+/* Around a SETATTR: no such write puts an older mtime back over it. Outermost lock; nothing without the writeback cache. */
+void ply_io_times_lock(struct ply_fs *fs, struct ply_node *n);
+void ply_io_times_unlock(struct ply_fs *fs, struct ply_node *n);
 int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill);
 off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whence);
 ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, struct ply_handle *out, off_t ooff,

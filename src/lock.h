@@ -4,6 +4,7 @@
  *
  * Order, outermost first:
  *
+ *	0. times	io.c: a file's mtime while pages are written back, only with the writeback cache
  *	1. copyup	one node's copy-up (ply_node_copyup_lock). A parent's before its
  *			child's is never held together: ancestors are brought up first, one by one.
  *	2. tree		fs->tree, rwlock, writers preferred: held for reading by whoever relies
