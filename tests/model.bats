@@ -14,11 +14,13 @@ prepare()
 {
 	OPS=8000
 	case $PLY_SUITE in asan) OPS=4000 ;; tsan) OPS=2500 ;; esac
+	PLY_LIMIT=$((PLY_LIMIT * 4))
 	if [ -n "${PLY_LONG:-}" ]; then
 		OPS=$((OPS * 25)) PLY_LIMIT=7200
-		watchdog_stop
-		watchdog_start
 	fi
+	# with the longer limit
+	watchdog_stop
+	watchdog_start
 	LAYERS=("$L" "$L2" "$L3")
 	GENERATE=() RUN=(--ops="$OPS" --remount-every=$((OPS / 4)))
 	if [ "$OVL" = user.overlay ]; then GENERATE+=(--userxattr); fi

@@ -94,8 +94,10 @@ watchdog_start()
 {
 	local shell=$BASHPID
 	mkfifo "$R/alarm"
+	# Open before the fork: what watchdog_stop writes at once is not lost.
+	exec 4<>"$R/alarm"
 	(
-		exec >/dev/null 2>&1 3>&- 4<>"$R/alarm"
+		exec >/dev/null 2>&1 3>&-
 		trap - EXIT ERR DEBUG
 		set +eET
 		if ! read -r -t "$PLY_LIMIT" -u 4 _; then
@@ -106,6 +108,7 @@ watchdog_start()
 		fi
 	) &
 	WATCHDOG=$!
+	exec 4>&-
 }
 
 watchdog_stop()
@@ -113,6 +116,7 @@ watchdog_stop()
 	# read-write, so that the open does not wait for a watchdog that has ended
 	echo over 1<>"$R/alarm"
 	wait "$WATCHDOG" 2>/dev/null || true
+	rm -f "$R/alarm"
 }
 
 stacks_show()

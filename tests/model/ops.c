@@ -244,6 +244,8 @@ static void op_copyrange(struct model *m, enum side s, const struct op *op, int 
 	long long left = op->len, total = 0;
 	ssize_t n = 0;
 
+	/* Between filesystems the kernel copies by itself, by way of the backing file. */
+	strip_before(m, op, to, true);
 	/* A short copy is allowed; what is in the file at the end is not negotiable. */
 	while (left > 0 && (n = copy_file_range(fd, &in, to, &out, left, 0)) > 0) {
 		left -= n;
