@@ -45,7 +45,7 @@ like_the_kernel()
 # model_run SEED: model asks for a remount through a pipe, since only this shell can make one; $1 answers it
 model_run()
 {
-	local seed=${PLY_SEED:-$1} remount=$2 pid word rc=''
+	local seed=${PLY_SEED:-$1} remount=$2 pid word part='' rc=''
 	"$MODEL" --generate --seed="$seed" "${GENERATE[@]}" "$T/plain" "$L3" "$L2" "$L"
 	union_mount "${3:-}"
 	mkfifo "$R/ask" "$R/answer"
@@ -59,10 +59,14 @@ model_run()
 	) 3>&- 8>&- 9>&- &
 	pid=$!
 	while [ -z "$rc" ]; do
+		# A time-out in the middle of a word keeps what came so far.
 		if ! read -r -t 1 word <&8; then
+			part+=$word
 			kill -0 "$pid" 2>/dev/null || rc=killed
+			[ ! -e "$R/timeout" ] || rc=late
 			continue
 		fi
+		word=$part$word part=''
 		case $word in
 		remount) if "$remount"; then echo done >&9; else echo failed >&9; fi ;;
 		end*) rc=${word#end } ;;
