@@ -368,7 +368,8 @@ static int hand_off(struct ply_fs *fs, struct ply_node *n)
 	err = ply_node_copyup_lock(fs->graph, n);
 	if (err)
 		return err;
-	pthread_rwlock_rdlock(&fs->tree);
+	/* Whoever found n by a name goes on as if the name still led there: none may be on its way. */
+	pthread_rwlock_wrlock(&fs->tree);
 	err = ply_node_handoff(fs->graph, n, &next);
 	pthread_rwlock_unlock(&fs->tree);
 	ply_node_copyup_unlock(fs->graph, n);

@@ -214,7 +214,7 @@ void ply_node_forget(struct ply_graph *g, uint64_t id, uint64_t nlookup);
 
 /*
  * Hand-off (backing.h): a new node takes over all names, identities, ino, place and
- * flags of `old`; old becomes PLY_N_STALE with successor. Caller holds old's copy-up lock and tree for reading.
+ * flags of `old`; old becomes PLY_N_STALE with successor. Caller holds old's copy-up lock and tree for writing.
  * *out has a reference. Idempotent: an already stale node gives its successor.
  */
 int ply_node_handoff(struct ply_graph *g, struct ply_node *old, struct ply_node **out);

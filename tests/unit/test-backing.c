@@ -4,6 +4,9 @@
 
 #include "open-union.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define ME 100			/* threads */
 #define OTHER 200
 
@@ -213,6 +216,75 @@ static void test_handoff(void **state)
 	ou_remove(&u);
 }
 
+#define HANDED 60		/* each takes an id */
+
+struct looker {
+	struct open_union *u;
+	atomic_uint file;
+	atomic_int wrong;
+};
+
+static void *look_up(void *arg)
+{
+	struct looker *l = arg;
+	struct ply_graph *g = l->u->fs->graph;
+	struct ply_node *n;
+	unsigned int i;
+	struct stat st;
+	char name[16];
+	int r;
+
+	while ((i = atomic_load(&l->file)) < HANDED && !atomic_load(&l->wrong)) {
+		snprintf(name, sizeof(name), "f%u", i);
+		r = ply_lookup(l->u->fs, l->u->fs->root, name, &n, &st);
+		if (r)
+			atomic_store(&l->wrong, r);
+		else
+			ply_node_put(g, n);
+	}
+	return NULL;
+}
+
+/* A name is there throughout while its file gets a new node. */
+static void test_lookup_during_handoff(void **state)
+{
+	struct looker l = { 0 };
+	struct ply_open_reply old, w;
+	struct open_union u;
+	pthread_t t[2];
+	char name[32];
+
+	(void)state;
+	for (int turn = 0; turn < 10; turn++) {
+		ou_make(&u, ",passthrough=full", 8);
+		l.u = &u;
+		for (unsigned int i = 0; i < HANDED; i++) {
+			snprintf(name, sizeof(name), "low/f%u", i);
+			ou_put(&u, name, "lower");
+		}
+		atomic_store(&l.file, 0);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(pthread_create(&t[i], NULL, look_up, &l), 0);
+		for (unsigned int i = 0; i < HANDED && !atomic_load(&l.wrong); i++) {
+			struct ply_node *n;
+
+			atomic_store(&l.file, i);
+			snprintf(name, sizeof(name), "f%u", i);
+			n = ou_find(&u, name, ME);
+			assert_int_equal(ply_backing_open(u.fs, n, O_RDONLY, false, ME, &old), 0);
+			assert_int_equal(ply_backing_open(u.fs, n, O_RDWR, false, ME, &w), -ESTALE);
+			close_it(&u, &old);
+			ply_node_put(u.fs->graph, n);
+		}
+		atomic_store(&l.file, HANDED);
+		for (int i = 0; i < 2; i++)
+			pthread_join(t[i], NULL);
+		if (atomic_load(&l.wrong))
+			fail_msg("%s: %s", name, strerror(-atomic_load(&l.wrong)));
+		ou_remove(&u);
+	}
+}
+
 static void test_setsize_hands_off(void **state)
 {
 	struct ply_open_reply old;
@@ -366,6 +438,7 @@ int main(void)
 		cmocka_unit_test(test_policy),
 		cmocka_unit_test(test_ids_are_kept),
 		cmocka_unit_test(test_handoff),
+		cmocka_unit_test(test_lookup_during_handoff),
 		cmocka_unit_test(test_setsize_hands_off),
 		cmocka_unit_test(test_cached_stays_cached),
 		cmocka_unit_test(test_refused),
