@@ -501,6 +501,9 @@ int ply_dirops_link(struct ply_fs *fs, struct ply_node *n, struct ply_node *dir,
 		return r;
 
 	PLY_RDLOCK(tree, &fs->tree);
+	/* Handed off meanwhile, as copy-up says it too: link(2) looks the file up again. */
+	if (atomic_load(&n->flags) & PLY_N_STALE)
+		return -ESTALE;
 	PLY_WRLOCK(lock, &dir->dir->lock);
 	dirops_autoplace p = { 0 };
 	ply_autoloc loc = PLY_LOC_INIT;
