@@ -47,7 +47,7 @@ programs()
 	list PLY_LIB_SOURCES $lib
 	list PLY_MAN man/*.[0-9]
 	programs PLY_UNIT_TESTS tests/unit/test-*.c
-	programs PLY_TEST_TOOLS tests/tools/*.c tests/race/*.c
+	programs PLY_TEST_TOOLS tests/tools/*.c tests/race/*.c tests/bench/*.c
 	# The model test is one program of several files.
 	if ls tests/model/*.c >/dev/null 2>&1; then
 		echo 'PLY_MODEL = tests/model/model'

@@ -65,3 +65,12 @@ check-suite: all $(check_PROGRAMS)
 recheck-suite:
 	$(MAKE) $(AM_MAKEFLAGS) recheck TESTS="$(PLY_SUITE_UNITS) `cd $(srcdir) && bash tests/run-bats --list $(PLY_SUITE) | tr '\n' ' '`"
 .PHONY: check-suite recheck-suite
+
+# The benchmark, README "Benchmark"; as root. BENCH_FLAGS: more of its options.
+BENCH_FLAGS =
+bench: all tests/bench/loops$(EXEEXT)
+	$(srcdir)/tests/bench/run --build . --curves --json bench.json $(BENCH_FLAGS)
+bench-quick: all tests/bench/loops$(EXEEXT)
+	$(srcdir)/tests/bench/run --build . --quick --json bench-quick.json $(BENCH_FLAGS)
+.PHONY: bench bench-quick
+CLEANFILES += bench.json bench-quick.json

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How the time of one operation grows: with the layers, with the names in a directory, with the inodes in the caches."""
+import os
+import random
+import shutil
+import statistics
+
+from layers import SEED, Missing
+from measure import Session
+from peers import PeerError
+from workloads import Scenario
+
+POINTS = {
+    "full": {"layers": (1, 10, 50, 100, 200, 500), "names": (1000, 10000, 100000, 1000000), "inodes": (10000, 100000, 1000000)},
+    "quick": {"layers": (1, 10, 100, 500), "names": (1000, 10000, 100000), "inodes": (10000, 100000)},
+    "smoke": {"layers": (1, 4), "names": (20, 40), "inodes": (20, 40)},
+}
+WHAT = {
+    "layers": "a name, and an absent name, looked up once in a directory merged from all layers",
+    "names": "looking up names of one big directory, merged from two layers, and listing it",
+    "inodes": "stat of a new name, and open + close of a known file, with so many inodes in the caches",
+}
+PEERS = ("overlay", "plyfs", "fuse-overlayfs", "mergerfs")
+# Operations a point, and rounds: the medians are shown.
+PROBES = 2000
+ROUNDS = 3
+
+
+class Curves:
+    def __init__(self, layers, mode, peers, say):
+        self.layers, self.mode, self.say = layers, mode, say
+        self.peers = [p for p in peers if p.name in PEERS or p.name not in
+                      ("native", "overlay-metacopy", "plyfs-full", "plyfs-off", "plyfs-nosync")]
+        self.samples = {}
+        self.errors = {}
+        self.probes = min(PROBES, POINTS[mode]["names"][0])
+
+    def add(self, what, peer, x, value):
+        self.samples.setdefault((what, peer), {}).setdefault(x, []).append(value)
+
+    def each(self, stack, x, run):
+        """Mount every peer over that stack of layers, some rounds."""
+        for r in range(1 if self.mode == "smoke" else ROUNDS):
+            for i in range(len(self.peers)):
+                peer = self.peers[(i + r) % len(self.peers)]
+                scenario = Scenario("curve", lambda c, p=peer.name: run(c, p), [], stack=stack)
+                try:
+                    with Session(self.layers, scenario, peer, self.mode, set(), None) as c:
+                        run(c, peer.name)
+                except (PeerError, Missing) as e:
+                    self.errors.setdefault(peer.name, f"at {x}: {e}")
+
+    def layers_curve(self):
+        for x in POINTS[self.mode]["layers"]:
+            self.say(f"curve: {x} layers")
+            stack = f"c{x}"
+            self.layers.stack(stack, x, self.probes)
+
+            def run(c, peer, x=x, stack=stack):
+                self.add("stat", peer, x, c.loops("stat", stack, each=True))
+                self.add("absent", peer, x, c.loops("absent", stack + "-absent", each=True))
+            self.each(stack, x, run)
+            shutil.rmtree(self.layers.path(stack))
+
+    def big_directory(self, name, x):
+        """Two layers with one directory d: on top some names, below x."""
+        for i in ("0", "1"):
+            os.makedirs(self.layers.path(name, i, "d"))
+        self.layers.write_list(name + "-top", (f"d/top{i}" for i in range(10)))
+        self.layers.write_list(name + "-all", (f"d/name{i:07}" for i in range(x)))
+        for i, which in (("0", "-top"), ("1", "-all")):
+            self.layers.create(self.layers.path(name, i), name + which)
+        rnd = random.Random(f"{SEED} {x}")
+        picked = rnd.sample(range(x), min(self.probes, x))
+        self.layers.write_list(name, (f"d/name{i:07}" for i in picked))
+        self.layers.write_list(name + "-absent", (f"d/name{i:07}.absent" for i in picked))
+
+    def names_curve(self):
+        for x in POINTS[self.mode]["names"]:
+            self.say(f"curve: {x} names in a directory")
+            stack = f"n{x}"
+            self.big_directory(stack, x)
+
+            def run(c, peer, x=x, stack=stack):
+                self.add("stat", peer, x, c.loops("stat", stack, each=True))
+                self.add("absent", peer, x, c.loops("absent", stack + "-absent", each=True))
+                self.add("list", peer, x, c.cmd("find", "d") / x * 1e6)
+            self.each(stack, x, run)
+            self.layers.remove(stack)
+
+    def inodes_curve(self):
+        top = max(POINTS[self.mode]["inodes"])
+        stack = "i"
+        self.say(f"curve: {top} inodes in the caches")
+        for i in ("0", "1"):
+            os.makedirs(self.layers.path(stack, i))
+        per = 1000
+        names = [f"d{i // per:04}/f{i % per:03}" for i in range(top)]
+        for d in range((top + per - 1) // per):
+            os.mkdir(self.layers.path(stack, "1", f"d{d:04}"))
+        self.layers.write_list("i-all", names)
+        self.layers.create(self.layers.path(stack, "1"), "i-all")
+        steps = POINTS[self.mode]["inodes"]
+        for x in steps:
+            self.layers.write_list(f"i-new{x}", (f"p{x}/new{i}" for i in range(self.probes)))
+            os.mkdir(self.layers.path(stack, "1", f"p{x}"))
+            self.layers.create(self.layers.path(stack, "1"), f"i-new{x}")
+            self.layers.write_list(f"i-known{x}", random.Random(f"{SEED} {x}").sample(names[:x], min(self.probes, x)))
+            self.layers.write_list(f"i-walk{x}", names[:x])
+
+        def run(c, peer):
+            for x in steps:
+                c.loops("stat", f"i-walk{x}")
+                c.settle()
+                self.add("stat", peer, x, c.loops("stat", f"i-new{x}", each=True))
+                self.add("open", peer, x, c.loops("open", f"i-known{x}", each=True))
+        self.each(stack, top, run)
+        self.layers.remove(stack)
+
+    def measure(self, which):
+        self.samples, self.errors = {}, {}
+        getattr(self, which + "_curve")()
+        xs = POINTS[self.mode][which]
+        series = []
+        for (what, peer), points in self.samples.items():
+            y = [statistics.median(points[x]) if x in points else None for x in xs]
+            there = [v for v in y if v]
+            series.append({"what": what, "peer": peer, "y": y, "growth": max(there) / there[0] if there else 0})
+            if peer in self.errors:
+                series[-1]["error"] = self.errors[peer]
+        for peer, why in self.errors.items():
+            if not any(s["peer"] == peer for s in series):
+                series.append({"what": "all", "peer": peer, "y": [None] * len(xs), "growth": 0, "error": why})
+        return {"what": WHAT[which], "x": list(xs), "series": series}
