@@ -344,13 +344,13 @@ def chart(results, path):
         plots.append(f"$goal using 1:2:3:4 with vectors nohead lw 2 lc rgb '#d1242f' title 'goal of plyfs'")
     tics = ", ".join(f"{quoted(row['title'])} {n - i}" for i, row in enumerate(rows))
     script = [
-        f"set terminal svg size 900,{height} dynamic font 'sans-serif,12'",
+        f"set terminal svg size 900,{height} dynamic noenhanced font 'sans-serif,12'",
         *data,
         "set logscale x", f"set xrange [{low}:{high}]", f"set yrange [0.4:{n + 0.6}]",
         f"set border 1 lc rgb '{INK}'", f"set xtics nomirror out tc rgb '{INK}' (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, '1' 1, 2, 5, 10, 20, 50)",
         f"set ytics scale 0 nomirror tc rgb '{INK}' ({tics})",
         f"set grid xtics lc rgb '{INK}' lw 0.3 dt 3",
-        f"set arrow from 1, 0.4 to 1, {n + 0.6} nohead lw 1.5 lc rgb '{INK}' front",
+        f"set arrow from 1, 0.4 to 1, {n + 0.6} nohead lw 1.5 lc rgb '{INK}' back",
         f"set title 'time as a ratio to kernel overlayfs (= 1); left is faster' tc rgb '{INK}'",
         f"set key outside top center horizontal tc rgb '{INK}'",
         "plot " + ", ".join(plots),
@@ -363,7 +363,7 @@ def chart_curves(results, path):
     if not doc["curves"]:
         raise SystemExit("run: no curves in these results: measure with --curves")
     curves = list(doc["curves"].items())
-    script = [f"set terminal svg size 900,{320 * len(curves)} dynamic font 'sans-serif,12'",
+    script = [f"set terminal svg size 900,{320 * len(curves)} dynamic noenhanced font 'sans-serif,12'",
               f"set multiplot layout {len(curves)},1", f"set border 3 lc rgb '{INK}'", "set logscale xy",
               f"set xtics nomirror tc rgb '{INK}'", f"set ytics nomirror tc rgb '{INK}'", f"set key outside right tc rgb '{INK}'",
               f"set grid lc rgb '{INK}' lw 0.3 dt 3", "set format x '%.0f'"]
