@@ -74,16 +74,13 @@ static int attr_show_indexed(struct ply_fs *fs, struct ply_node *n, struct stat 
 /* A metacopy file occupies what its data occupy. Caller holds tree. */
 static int attr_show_metacopy(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
-	ply_autoloc loc = PLY_LOC_INIT;
-	struct stat data;
+	blkcnt_t blocks;
 	int r;
 
 	ply_attr_hold_apply(n, st);
-	r = ply_node_locate_data(fs->graph, n, &loc);
+	r = ply_node_data_blocks(fs->graph, n, &blocks);
 	if (!r)
-		r = ply_sys_stat(loc.at, &data);
-	if (!r)
-		st->st_blocks = data.st_blocks;
+		st->st_blocks = blocks;
 	else if (r == -ENOENT || r == -EIO)
 		st->st_blocks = (st->st_size + 511) / 512;	/* lost; but it can be seen, and removed */
 	else
@@ -162,12 +159,12 @@ static int attr_get_now(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 /* Caller holds tree. */
 static int attr_get_dir(struct ply_fs *fs, struct ply_node *dir, struct stat *st)
 {
-	uint64_t seq = ply_attr_restore_seq();
+	uint64_t seq = ply_dir_restore_seq();
 	int r;
 
-	if (!ply_attr_restoring()) {
+	if (!ply_dir_restoring()) {
 		r = attr_get_now(fs, dir, st);
-		if (ply_attr_restore_seq() == seq)
+		if (ply_dir_restore_seq() == seq)
 			return r;
 	}
 	/* A copy-up may be between its new entry and putting the directory's times back. */
@@ -385,7 +382,8 @@ static int attr_change_upper(struct attr_change *c, struct stat *st)
 static enum ply_copyup_what attr_copyup_kind(const struct attr_change *c)
 {
 	if (!(c->what & PLY_SET_SIZE))
-		return PLY_COPYUP_META;
+		return (c->what & PLY_SET_MODE) && S_ISREG(c->n->type) && !ply_attr_may_lack_data(c->fs, c->mode) ?
+			PLY_COPYUP_DATA : PLY_COPYUP_META;
 	return c->size ? PLY_COPYUP_DATA : PLY_COPYUP_TRUNC;
 }
 

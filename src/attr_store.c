@@ -103,6 +103,21 @@ int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
 	return attr_chmod(at, want);
 }
 
+bool ply_attr_may_lack_data(const struct ply_fs *fs, mode_t mode)
+{
+	return !ply_sys_lends() || ply_attr_has_override(fs) || (mode & 0600) == 0600;
+}
+
+bool ply_attr_is(struct ply_fs *fs, const struct stat *have, uid_t uid, gid_t gid, mode_t mode)
+{
+	uid_t duid;
+	gid_t dgid;
+
+	return !ply_attr_has_override(fs) && !attr_new_owner(&fs->opt->uids, uid, &duid) &&
+	       !attr_new_owner(&fs->opt->gids, gid, &dgid) && have->st_uid == duid && have->st_gid == dgid &&
+	       (S_ISLNK(mode) || (have->st_mode & ATTR_PERM) == (mode & ATTR_PERM));
+}
+
 int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower)
 {
 	const struct ply_idmap *u = &fs->opt->uids, *g = &fs->opt->gids;
@@ -163,31 +178,4 @@ void ply_attr_hold_apply(const struct ply_node *n, struct stat *st)
 uint64_t ply_attr_hold_seq(void)
 {
 	return atomic_load(&hold_seq);
-}
-
-/* ---- times that are put back ---- */
-
-static _Atomic uint64_t restore_seq;
-static atomic_uint restore_active;
-
-void ply_attr_restore_begin(void)
-{
-	/* In this order: who sees the new sequence sees that one is going on. */
-	atomic_fetch_add(&restore_active, 1);
-	atomic_fetch_add(&restore_seq, 1);
-}
-
-void ply_attr_restore_end(void)
-{
-	atomic_fetch_sub(&restore_active, 1);
-}
-
-bool ply_attr_restoring(void)
-{
-	return atomic_load(&restore_active) != 0;
-}
-
-uint64_t ply_attr_restore_seq(void)
-{
-	return atomic_load(&restore_seq);
 }

@@ -12,6 +12,8 @@
  */
 int ply_attr_init(struct ply_fs *fs, struct ply_at at, const struct stat *have,
 		  uid_t uid, gid_t gid, mode_t mode, dev_t rdev);
+/* Is it as it shall be already: does ply_attr_init() change nothing of an object that looks like that? */
+bool ply_attr_is(struct ply_fs *fs, const struct stat *have, uid_t uid, gid_t gid, mode_t mode);
 /* For copy-up: owner as on disk (already mapped), from a lower stat with override applied. */
 int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower);
 
@@ -22,6 +24,8 @@ bool ply_attr_has_override(const struct ply_fs *fs);
  * ignored, as containers/storage does.
  */
 int ply_attr_write_override(struct ply_fs *fs, struct ply_at at, uid_t uid, gid_t gid, mode_t mode, dev_t rdev);
+/* Of a file with this mode, can we always read and take away the mark that its data are elsewhere? */
+bool ply_attr_may_lack_data(const struct ply_fs *fs, mode_t mode);
 /* The mode on disk of an object whose mode is in override_stat. */
 mode_t ply_attr_override_backing(mode_t mode);
 /* Id as presented -> on disk. -EOVERFLOW where unmapped. */
@@ -43,14 +47,5 @@ void ply_attr_hold_end(struct ply_attr_hold *h);
 void ply_attr_hold_apply(const struct ply_node *n, struct stat *st);
 /* Changes with each begin and end: a stat taken between two equal values was taken within one state. */
 uint64_t ply_attr_hold_seq(void);
-
-/*
- * Around the steps of a copy-up that change a directory's times and put them back, under its
- * lock. A stat of a directory is good if none was going on and the sequence did not change meanwhile.
- */
-void ply_attr_restore_begin(void);
-void ply_attr_restore_end(void);
-bool ply_attr_restoring(void);
-uint64_t ply_attr_restore_seq(void);
 
 #endif

@@ -94,6 +94,7 @@ static int copyup_dataref(struct ply_copyup_ctx *c, struct ply_node *parent, con
 	if (!c->dataref)
 		return -ENOMEM;
 	c->dataref->layer = (uint16_t)c->from->index;
+	c->dataref->blocks = (uint64_t)st.st_blocks + 1;
 	memcpy(c->dataref->path, path.data, path.len);
 	c->dataref->path[path.len] = '\0';
 	return 0;
@@ -107,6 +108,9 @@ static int copyup_try_metacopy(struct ply_copyup_ctx *c)
 	int r;
 
 	if (!S_ISREG(c->st.st_mode) || !c->st.st_size || !c->fs->layers.can.xattr)
+		return 0;
+	/* Whoever may not read the mark would take the holes for data. */
+	if (!ply_attr_may_lack_data(c->fs, c->st.st_mode))
 		return 0;
 
 	PLY_RDLOCK(tree, &c->fs->tree);
@@ -238,16 +242,20 @@ static int copyup_fill_metadata(struct ply_copyup_ctx *c)
 	return r;
 }
 
-/* Durable before it can be seen: after a crash it is the old file or the whole new one. */
+/*
+ * Durable before it can be seen: after a crash it is the old file or the whole new one. Without bytes of its own there
+ * is nothing that could come later than the name (kernel: ovl_copy_up_file and metadata_fsync).
+ */
 static int copyup_sync(struct ply_copyup_ctx *c)
 {
+	bool strict = c->fs->opt->fsync == PLY_FSYNC_STRICT;
 	int fd, r;
 
 	if (!c->fs->work.sync)
 		return 0;
 	if (c->fd >= 0)
-		return ply_sys_fsync(c->fd, false);
-	if (!c->is_dir || c->fs->opt->fsync != PLY_FSYNC_STRICT)
+		return c->data >= 0 || strict ? ply_sys_fsync(c->fd, false) : 0;
+	if (!c->is_dir || !strict)
 		return 0;
 	fd = ply_sys_open(ply_copyup_at(c), O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
@@ -275,11 +283,8 @@ static void copyup_ctx_end(struct ply_copyup_ctx *c)
 	free(c->dataref);
 }
 
-/*
- * Caller holds the node's copy-up lock. 0, -errno, or 1: begin again. *place: the directory that it
- * came to, referenced.
- */
-static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what, struct ply_node **place)
+/* Caller holds the node's copy-up lock. 0, -errno, or 1: begin again. */
+static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
 	struct ply_copyup_ctx c = {
 		.fs = fs, .n = n, .trunc = what == PLY_COPYUP_TRUNC,
@@ -303,7 +308,6 @@ static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_
 		r = ply_publish(&c);
 	if (!r)
 		ply_count(c.metacopy ? PLY_C_copyup_meta : PLY_C_copyups, 1);
-	*place = c.place;
 	copyup_ctx_end(&c);
 	return r;
 }
@@ -442,8 +446,7 @@ static void copyup_tell(struct ply_fs *fs, struct ply_node *n)
 /* Takes the copy-up lock. 0, -errno, or 1: begin again with the ancestors. */
 static int copyup_node(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_what what)
 {
-	struct ply_node *place = NULL;
-	bool filled = false;
+	bool changed = false;
 	int r = ply_node_copyup_lock(fs->graph, n);
 
 	if (r)
@@ -454,21 +457,17 @@ static int copyup_node(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_wh
 		r = 0;			/* somebody else did it while we waited */
 	} else if (n->type != S_IFDIR && atomic_load(&n->layer) == PLY_LAYER_UPPER) {
 		r = copyup_data(fs, n, what);
-		filled = true;
+		changed = true;
 	} else {
-		r = copyup_object(fs, n, what, &place);
+		r = copyup_object(fs, n, what);
+		changed = n->type == S_IFDIR && r <= 0;
 	}
 	ply_node_copyup_unlock(fs->graph, n);
 	if (r < 0)
 		ply_count(PLY_C_copyup_failed, 1);
-	/* Its times while it was written; its link count, 1 now that it is merged. */
-	if (filled || (place && n->type == S_IFDIR))
+	/* Its times while it was written; a directory's link count, 1 now that it is merged. */
+	if (changed)
 		copyup_tell(fs, n);
-	/* Its times between the new entry and their being put back. */
-	if (place) {
-		copyup_tell(fs, place);
-		ply_node_put(fs->graph, place);
-	}
 	return r;
 }
 

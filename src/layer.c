@@ -468,6 +468,7 @@ int ply_layers_open(struct ply_layers *ls, const struct ply_options *opt, char *
 	/* trusted.* is the initial user namespace's alone. */
 	ls->xns = !opt->userxattr && ply_creds_has(CAP_SYS_ADMIN) && ply_creds_in_init_userns() ?
 			  PLY_XNS_TRUSTED : PLY_XNS_USER;
+	ply_sys_set_lend(!ply_creds_has(CAP_DAC_OVERRIDE));
 	r = layers_check_counts(opt, err, errlen);
 	if (!r)
 		r = layers_open(ls, opt, &p, err, errlen);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/file.h>
 #include <sys/sysmacros.h>
@@ -306,21 +307,116 @@ int ply_sys_fs_magic(int fd, uint64_t *magic)
 	return r;
 }
 
+/* --- a mode that keeps its owner out --- */
+
+static atomic_bool lends;
+
+void ply_sys_set_lend(bool on)
+{
+	atomic_store(&lends, on);
+}
+
+bool ply_sys_lends(void)
+{
+	return atomic_load_explicit(&lends, memory_order_relaxed);
+}
+
+/* What a call needs of an object: for the owner, these bits of its mode. */
+struct need {
+	struct ply_at at;
+	mode_t bits;
+	bool dirs_only;
+};
+
+#define NEEDS_MAX 4
+
+struct lent {
+	unsigned int n;
+	struct {
+		int fd;
+		mode_t was, now;
+	} of[NEEDS_MAX];
+};
+
+/* Two at once would each take the other's mode for the object's own. A leaf: nothing is locked below it. */
+static pthread_mutex_t lend_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void lend_one(struct lent *l, const struct need *need)
+{
+	ply_autofd fd = ply_sys_open(need->at, O_PATH, 0);
+	struct stat st;
+	mode_t was;
+
+	if (fd < 0 || ply_sys_stat(PLY_FD(fd), &st) || S_ISLNK(st.st_mode) || (need->dirs_only && !S_ISDIR(st.st_mode)))
+		return;
+	was = st.st_mode & 07777;
+	if ((was & need->bits) == need->bits || ply_sys_chmod(PLY_FD(fd), was | need->bits))
+		return;
+	l->of[l->n].was = was;
+	l->of[l->n].now = was | need->bits;
+	l->of[l->n++].fd = ply_take_fd(&fd);
+}
+
+/* False, and nothing to end: it is not the mode that is in the way, or not ours. */
+static bool lend_begin(struct lent *l, const struct need *needs, unsigned int n)
+{
+	l->n = 0;
+	pthread_mutex_lock(&lend_lock);
+	for (unsigned int i = 0; i < n; i++)
+		lend_one(l, &needs[i]);
+	if (!l->n)
+		pthread_mutex_unlock(&lend_lock);
+	return l->n;
+}
+
+static void lend_end(struct lent *l)
+{
+	struct stat st;
+
+	while (l->n--) {
+		int fd = l->of[l->n].fd;
+
+		/* Somebody's chmod in between stays. */
+		if (!ply_sys_stat(PLY_FD(fd), &st) && (st.st_mode & 07777) == l->of[l->n].now)
+			(void)ply_sys_chmod(PLY_FD(fd), l->of[l->n].was);
+		close(fd);
+	}
+	pthread_mutex_unlock(&lend_lock);
+}
+
+/* A call that changes upper: refused for a mode, again once that has been put aside. */
+#define SYS_LEND(call, ...) ({						\
+	long lend_r_ = SYS_RETRY(call);					\
+									\
+	if (lend_r_ == -EACCES && ply_sys_lends()) {			\
+		const struct need needs_[] = { __VA_ARGS__ };		\
+		struct lent lent_;					\
+									\
+		if (lend_begin(&lent_, needs_, PLY_ARRAY_SIZE(needs_))) { \
+			lend_r_ = SYS_RETRY(call);			\
+			lend_end(&lent_);				\
+		}							\
+	}								\
+	lend_r_; })
+#define NEED_NAMES(dirfd) { .at = PLY_FD(dirfd), .bits = 0300 }
+#define NEED_WRITE(what) { .at = (what), .bits = 0200 }
+#define NEED_MOVED(what) { .at = (what), .bits = 0200, .dirs_only = true }
+
 /* --- names --- */
 
 int ply_sys_mkdir(struct ply_at at, mode_t mode)
 {
-	return (int)SYS_RETRY(mkdirat(at.fd, at.name, mode));
+	return (int)SYS_LEND(mkdirat(at.fd, at.name, mode), NEED_NAMES(at.fd));
 }
 
 int ply_sys_mknod(struct ply_at at, mode_t mode, dev_t rdev)
 {
-	return (int)SYS_RETRY(mknodat(at.fd, at.name, mode, rdev));
+	return (int)SYS_LEND(mknodat(at.fd, at.name, mode, rdev), NEED_NAMES(at.fd));
 }
 
 int ply_sys_symlink(const char *target, struct ply_at at)
 {
-	return (int)SYS_RETRY(symlinkat(target, at.fd, at.name));
+	return (int)SYS_LEND(symlinkat(target, at.fd, at.name), NEED_NAMES(at.fd));
 }
 
 int ply_sys_tmpfile(int dirfd, int flags, mode_t mode)
@@ -338,17 +434,17 @@ int ply_sys_link(struct ply_at from, struct ply_at to)
 	int r;
 
 	if (!is_fd_itself(from))
-		return (int)SYS_RETRY(linkat(from.fd, from.name, to.fd, to.name, 0));
+		return (int)SYS_LEND(linkat(from.fd, from.name, to.fd, to.name, 0), NEED_NAMES(to.fd));
 	if (!atomic_load_explicit(&through_proc, memory_order_relaxed)) {
 		/* Without CAP_DAC_READ_SEARCH: ENOENT. */
-		r = (int)SYS_RETRY(linkat(from.fd, "", to.fd, to.name, AT_EMPTY_PATH));
+		r = (int)SYS_LEND(linkat(from.fd, "", to.fd, to.name, AT_EMPTY_PATH), NEED_NAMES(to.fd));
 		if (r != -ENOENT && r != -EPERM && r != -EINVAL)
 			return r;
 	}
 	r = proc_path(from, path);
 	if (r)
 		return r;
-	r = (int)SYS_RETRY(linkat(AT_FDCWD, path, to.fd, to.name, AT_SYMLINK_FOLLOW));
+	r = (int)SYS_LEND(linkat(AT_FDCWD, path, to.fd, to.name, AT_SYMLINK_FOLLOW), NEED_NAMES(to.fd));
 	if (!r)
 		atomic_store_explicit(&through_proc, true, memory_order_relaxed);
 	return r;
@@ -356,12 +452,12 @@ int ply_sys_link(struct ply_at from, struct ply_at to)
 
 int ply_sys_unlink(struct ply_at at)
 {
-	return (int)SYS_RETRY(unlinkat(at.fd, at.name, 0));
+	return (int)SYS_LEND(unlinkat(at.fd, at.name, 0), NEED_NAMES(at.fd));
 }
 
 int ply_sys_rmdir(struct ply_at at)
 {
-	return (int)SYS_RETRY(unlinkat(at.fd, at.name, AT_REMOVEDIR));
+	return (int)SYS_LEND(unlinkat(at.fd, at.name, AT_REMOVEDIR), NEED_NAMES(at.fd));
 }
 
 int ply_sys_rename(struct ply_at from, struct ply_at to, unsigned int flags)
@@ -369,8 +465,10 @@ int ply_sys_rename(struct ply_at from, struct ply_at to, unsigned int flags)
 	int r;
 
 	if (!flags)
-		return (int)SYS_RETRY(renameat(from.fd, from.name, to.fd, to.name));
-	r = (int)SYS_RETRY(renameat2(from.fd, from.name, to.fd, to.name, flags));
+		return (int)SYS_LEND(renameat(from.fd, from.name, to.fd, to.name), NEED_NAMES(from.fd), NEED_NAMES(to.fd),
+				     NEED_MOVED(from));
+	r = (int)SYS_LEND(renameat2(from.fd, from.name, to.fd, to.name, flags), NEED_NAMES(from.fd), NEED_NAMES(to.fd),
+			  NEED_MOVED(from), NEED_MOVED(to));
 	/* A filesystem that does not know the flag says EINVAL; so does this for a kernel. */
 	return r == -ENOSYS ? -EINVAL : r;
 }
@@ -570,13 +668,13 @@ int ply_sys_setxattr(struct ply_at at, const char *name, const void *val, size_t
 	int r;
 
 	if (xattr_short_way(at))
-		return (int)SYS_RETRY(syscall(SYS_setxattrat, at.fd, at.name, AT_SYMLINK_NOFOLLOW, name, &args,
-					      sizeof(args)));
+		return (int)SYS_LEND(syscall(SYS_setxattrat, at.fd, at.name, AT_SYMLINK_NOFOLLOW, name, &args,
+					     sizeof(args)), NEED_WRITE(at));
 	r = proc_path(at, path);
 	if (r)
 		return r;
-	return (int)(is_fd_itself(at) ? SYS_RETRY(setxattr(path, name, val, size, flags)) :
-					SYS_RETRY(lsetxattr(path, name, val, size, flags)));
+	return (int)SYS_LEND(is_fd_itself(at) ? setxattr(path, name, val, size, flags) :
+						lsetxattr(path, name, val, size, flags), NEED_WRITE(at));
 }
 
 ssize_t ply_sys_listxattr(struct ply_at at, char *list, size_t size)
@@ -598,11 +696,11 @@ int ply_sys_removexattr(struct ply_at at, const char *name)
 	int r;
 
 	if (xattr_short_way(at))
-		return (int)SYS_RETRY(syscall(SYS_removexattrat, at.fd, at.name, AT_SYMLINK_NOFOLLOW, name));
+		return (int)SYS_LEND(syscall(SYS_removexattrat, at.fd, at.name, AT_SYMLINK_NOFOLLOW, name), NEED_WRITE(at));
 	r = proc_path(at, path);
 	if (r)
 		return r;
-	return (int)(is_fd_itself(at) ? SYS_RETRY(removexattr(path, name)) : SYS_RETRY(lremovexattr(path, name)));
+	return (int)SYS_LEND(is_fd_itself(at) ? removexattr(path, name) : lremovexattr(path, name), NEED_WRITE(at));
 }
 
 /* name == NULL: the list of names. */

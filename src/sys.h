@@ -33,6 +33,15 @@ struct ply_at {
 typedef bool (*ply_sys_give_fds_fn)(void *arg);
 void ply_sys_set_give_fds(ply_sys_give_fds_fn give, void *arg);
 /*
+ * A daemon without CAP_DAC_OVERRIDE (a plain user's, by fusermount3) changes upper by the rules of modes, which others than the
+ * one who asks may not have to keep: a copy of a read-only file gets its attributes, a read-only directory gets
+ * what is copied up below it. With this on, calls that make, remove, move and mark objects, and get EACCES, have the
+ * owner's missing bits set for their time. Whether the one who asks may has been checked on the union by then; no such call
+ * ever goes to a lower layer.
+ */
+void ply_sys_set_lend(bool on);
+bool ply_sys_lends(void);
+/*
  * Opens at.name below at.fd, O_NOFOLLOW | O_CLOEXEC added. With name "" the
  * object of an O_PATH fd is reopened through /proc/self/fd with these flags
  * (needs a non-symlink). Never blocks on fifos: callers pass O_PATH or O_NONBLOCK for

@@ -1,11 +1,17 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
-# suites: normal overlayfs nopassthrough threads1 asan tsan
+# suites: normal overlayfs userns plainuser nopassthrough threads1 asan tsan
 # timeout: 900
 #
 # metacopy: a change of attributes without the data, always followed where found, made where asked.
 
 load lib/common
+
+# An owner that this suite may give a file to.
+other_owner()
+{
+	[ "$PLY_SUITE" = plainuser ] && id -u || echo 1000
+}
 
 big()
 {
@@ -15,13 +21,14 @@ big()
 
 @test "metacopy=on: chmod, chown, utime, xattr copy no data; reading gives the lower's" {
 	big "$L/d/f"
+	id=$(other_owner)
 	union_mount metacopy=on
-	f chmod d/f 0600 , chown d/f 1000 1000 , utime d/f 5 6 , setx d/f user.k v , stat d/f size 3000000 mode 600 uid 1000 mtime 6.000000000 , open r d/f r , check r 0 3000000 d
+	f chmod d/f 0600 , chown d/f "$id" -1 , utime d/f 5 6 , setx d/f user.k v , stat d/f size 3000000 mode 600 uid "$id" mtime 6.000000000 , open r d/f r , check r 0 3000000 d
 	has_xattr "$U/d/f" "$OVL.metacopy"
 	[ "$(field b "$U/d/f")" -lt 100 ]
 	[ "$(field b "$M/d/f")" -gt 100 ]
 	union_remount
-	f stat d/f size 3000000 mode 600 uid 1000 , getx d/f user.k v , open r d/f r , check r 0 3000000 d , listx d/f user.k
+	f stat d/f size 3000000 mode 600 uid "$id" , getx d/f user.k v , open r d/f r , check r 0 3000000 d , listx d/f user.k
 }
 
 @test "the first write brings the data, the mark goes" {
@@ -133,4 +140,60 @@ big()
 	big "$L/f"
 	union_mount metacopy=on
 	f chmod f 0600 , open r f r , mmap m r 0 8192 r shared , mread m 5 3 ddd , open w f rw , mmap n w 0 8192 rw shared , mwrite n 0 X , pread w 0 2 Xd
+}
+
+@test "a metacopy that its owner may not write: renamed, linked, made writable, written" {
+	for n in a b c d; do big "$L/$n"; chmod 444 "$L/$n"; done
+	ln "$L/c" "$L/c2"
+	union_mount metacopy=on
+	f chmod a 0400 , chmod b 0400 , chmod c 0400 , chmod d 0400 , rename a a2 , link b b2 , rename c2 c3 , utime d 5 6
+	f open r a2 r , check r 0 3000000 d , open r b2 r , check r 0 3000000 d , open r c3 r , check r 0 3000000 d , stat c mode 400 nlink 2 same c3
+	f chmod b2 0600 , open w b rw , pwrite w 0 X , check w 1 2999999 d , chmod d 0600 , chmod d 0400 , stat d mode 400
+	union_remount
+	f open r a2 r , check r 0 3000000 d , open r b2 r , pread r 0 2 Xd , stat c mode 400 , stat c3 mode 400 , unlink a2 , unlink c , open r c3 r , check r 0 3000000 d
+	f chmod d 0600 , open w d rw , pwrite w 0 X , check w 1 2999999 d
+}
+
+@test "a metacopy that its owner may neither read nor write has its data all the same, after a remount too" {
+	for n in a b c; do big "$L/$n"; done
+	ln "$L/c" "$L/c2"
+	union_mount metacopy=on
+	f chmod a 0640 , chmod a 0 , chmod b 0 , chmod c 0200
+	RECHECK=no
+	union_remount
+	f stat a size 3000000 mode 0 , rename a a2 , chmod a2 0600 , open r a2 r , check r 0 3000000 d
+	f chmod b 0600 , open w b rw , pwrite w 0 X , check w 1 2999999 d
+	f chmod c2 0600 , open r c2 r , check r 0 3000000 d
+}
+
+@test "userxattr: plyfs has metacopy there too; the kernel has not, and takes the upper once the data are brought" {
+	need_root
+	big "$L/f"; big "$L/g"
+	if [ "$PLY_TARGET" = overlayfs ]; then
+		! union_mount userxattr,metacopy=on || fail "the kernel has learnt it: say so in plyfs(8)"
+		return 0
+	fi
+	RECHECK=no
+	union_mount userxattr,metacopy=on
+	f chmod f 0600 , chmod g 0640
+	has_xattr "$U/f" user.overlay.metacopy
+	union_remount userxattr
+	f stat f size 3000000 mode 600 , open r f r , check r 0 3000000 d
+	if grep -qw overlay /proc/filesystems; then
+		union_umount
+		PLY_TARGET=overlayfs union_mount userxattr
+		f '!EPERM' open r f r
+		umount -i "$M"
+		union_mount userxattr
+	fi
+	f open w f rw , open w2 g rw
+	no_xattr "$U/f" user.overlay.metacopy
+	if grep -qw overlay /proc/filesystems; then
+		union_umount
+		PLY_TARGET=overlayfs union_mount userxattr
+		f stat f size 3000000 mode 600 , open r f r , check r 0 3000000 d , stat g mode 640 , open r g r , check r 0 3000000 d
+		umount -i "$M"
+		union_mount userxattr
+	fi
+	f stat f size 3000000 mode 600 , open r f r , check r 0 3000000 d
 }
