@@ -142,13 +142,12 @@ class Session:
                 break
             used = now
 
-    def start(self, argv, stdin=None, **kw):
+    def start(self, argv, stdin=None, stdout=subprocess.DEVNULL):
         """Run a program in the mount to its end; its standard output, and the seconds it took."""
-        kw.setdefault("cwd", self.target)
         begin = time.monotonic()
         try:
-            with subprocess.Popen(argv, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=kw.pop("stdout", subprocess.DEVNULL),
-                                  stderr=subprocess.PIPE, env=self.layers.env, **kw) as p:
+            with subprocess.Popen(argv, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=stdout,
+                                  stderr=subprocess.PIPE, cwd=self.target, env=self.layers.env) as p:
                 try:
                     out, err = p.communicate(stdin, timeout=LIMIT)
                     took = time.monotonic() - begin
@@ -191,7 +190,7 @@ class Session:
     def fio(self, path, *args, loops=1):
         self.need("fio")
         argv = ["fio", "--name=j", "--filename=" + path, "--invalidate=0", "--fallocate=none", "--output-format=json",
-                "--randseed=1", "--disk_util=0", "--clocksource=clock_gettime", f"--loops={loops}", *args]
+                "--randseed=1", "--disk_util=0", "--clocksource=clock_gettime", "--eta=never", f"--loops={loops}", *args]
         if not any(a.startswith("--size") for a in args):
             argv.append(f"--size={self.size['big']}M")
         if not any(a.startswith("--ioengine") for a in args):

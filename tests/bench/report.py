@@ -128,8 +128,8 @@ class Results:
         """Date and machine, for whoever shows a number."""
         d, m = self.doc, self.doc["machine"]
         ours = d["peers"].get(OURS, "")
-        return (f"{d['date']}, {m['cpu']}, {m['cpus']} CPUs, {round(m['memory_mib'] / 1024)} GiB, {m['system']}, Linux {m['kernel']}, "
-                f"layers on {m['filesystem']}; {ours or 'plyfs'}; mode {d['mode']}, load before {d['load_before']}")
+        return (f"{d['date']}, {m['cpu']}, {m['cpus']} CPUs, {round(m['memory_mib'] / 1024)} GiB, {m['system']}, "
+                f"Linux {m['kernel']}, layers on {m['filesystem']}; {ours or 'plyfs'}; mode {d['mode']}, load before {d['load_before']}")
 
 
 def read(path):
@@ -212,7 +212,8 @@ def print_table(results):
         spread = f"{short(r['ratio_min'])} .. {short(r['ratio_max'])}" if "ratio_min" in r else ""
         goal = "" if row["goal"] is None else f"<= {row['goal']:g}"
         cpu = f"{r['cpu_ratio']:.2f}" if "cpu_ratio" in r else ""
-        line = f"{row['title'][:52]:52} {cell(row, BASE, False):>9} {cell(row, OURS):>9} {spread:>15} {cpu:>6} {goal:>7} {row['verdict']:14}"
+        line = (f"{row['title'][:52]:52} {cell(row, BASE, False):>9} {cell(row, OURS):>9} {spread:>15} {cpu:>6} {goal:>7} "
+                f"{row['verdict']:14}")
         print((line + "".join(f" {cell(row, n):>15}" for n in names)).rstrip())
         if specials(doc, row):
             print("    " + ", ".join(f"{p} {text}" for p, text in specials(doc, row)))
@@ -259,15 +260,15 @@ def markdown(results, path):
             cpu = f"{r['cpu_ratio']:.2f}" if "cpu_ratio" in r else ""
             goal = "" if row["goal"] is None else f"≤ {row['goal']:g}"
             title = row["title"] + "".join(f"<br>{p}: {text}" for p, text in specials(doc, row))
-            f.write(f"| {title} | {cell(row, BASE, False)} | {cell(row, OURS)} | {spread} | {cpu} | {goal} | {row['verdict']} | "
-                    + " | ".join(cell(row, n) for n in names) + " |\n")
+            f.write(f"| {title} | {cell(row, BASE, False)} | {cell(row, OURS)} | {spread} | {cpu} | {goal} | {row['verdict']} "
+                    "| " + " | ".join(cell(row, n) for n in names) + " |\n")
         for title, curve in doc["curves"].items():
-            f.write(f"\n{title}: {curve['what']}; microseconds each\n\n| | " + " | ".join(str(x) for x in curve["x"]) + " | growth |\n"
-                    + "|---|" + "--:|" * (len(curve["x"]) + 1) + "\n")
+            f.write(f"\n{title}: {curve['what']}; microseconds each\n\n| | " + " | ".join(str(x) for x in curve["x"])
+                    + " | growth |\n|---|" + "--:|" * (len(curve["x"]) + 1) + "\n")
             for s in curve["series"]:
                 if any(v is not None for v in s["y"]):
-                    f.write(f"| {s['what']}, {s['peer']} | " + " | ".join("" if v is None else format(v, ".3g") for v in s["y"])
-                            + f" | {s['growth']:.2f} |\n")
+                    values = " | ".join("" if v is None else format(v, ".3g") for v in s["y"])
+                    f.write(f"| {s['what']}, {s['peer']} | {values} | {s['growth']:.2f} |\n")
 
 
 def readme(results, path, chart, curves):
@@ -347,7 +348,8 @@ def chart(results, path):
         f"set terminal svg size 900,{height} dynamic noenhanced font 'sans-serif,12'",
         *data,
         "set logscale x", f"set xrange [{low}:{high}]", f"set yrange [0.4:{n + 0.6}]",
-        f"set border 1 lc rgb '{INK}'", f"set xtics nomirror out tc rgb '{INK}' (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, '1' 1, 2, 5, 10, 20, 50)",
+        f"set border 1 lc rgb '{INK}'",
+        f"set xtics nomirror out tc rgb '{INK}' (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, '1' 1, 2, 5, 10, 20, 50)",
         f"set ytics scale 0 nomirror tc rgb '{INK}' ({tics})",
         f"set grid xtics lc rgb '{INK}' lw 0.3 dt 3",
         f"set arrow from 1, 0.4 to 1, {n + 0.6} nohead lw 1.5 lc rgb '{INK}' back",
@@ -365,8 +367,8 @@ def chart_curves(results, path):
     curves = list(doc["curves"].items())
     script = [f"set terminal svg size 900,{320 * len(curves)} dynamic noenhanced font 'sans-serif,12'",
               f"set multiplot layout {len(curves)},1", f"set border 3 lc rgb '{INK}'", "set logscale xy",
-              f"set xtics nomirror tc rgb '{INK}'", f"set ytics nomirror tc rgb '{INK}'", f"set key outside right tc rgb '{INK}'",
-              f"set grid lc rgb '{INK}' lw 0.3 dt 3", "set format x '%.0f'"]
+              f"set ytics nomirror tc rgb '{INK}'", f"set key outside right samplen 3 maxrows 14 tc rgb '{INK}' font ',11'",
+              f"set grid lc rgb '{INK}' lw 0.3 dt 3", "set lmargin at screen 0.08", "set rmargin at screen 0.74"]
     for c, (title, curve) in enumerate(curves):
         plots = []
         shapes = list(dict.fromkeys(s["what"] for s in curve["series"]))
@@ -380,7 +382,9 @@ def chart_curves(results, path):
             plots.append(f"$c{c}_{i} using 1:2 with linespoints pt {5 + 2 * kind} ps 0.6 dt {kind + 1} lw 1.6 "
                          f"lc rgb '{color(s['peer'], peers.index(s['peer']))}' title {quoted(s['what'] + ', ' + s['peer'])}")
         if plots:
-            script += [f"set title {quoted('microseconds each: ' + curve['what'])} tc rgb '{INK}'",
+            tics = ", ".join(f"'{x:,}' {x}" for x in curve["x"])
+            script += [f"set xtics nomirror tc rgb '{INK}' ({tics})", f"set xrange [{curve['x'][0] * 0.9}:{curve['x'][-1] * 1.1}]",
+                       f"set title {quoted('µs: ' + curve['what'])} tc rgb '{INK}'",
                        f"set xlabel {quoted(title)} tc rgb '{INK}'", "plot " + ", ".join(plots)]
     script.append("unset multiplot")
     gnuplot("\n".join(script) + "\n", path)

@@ -27,6 +27,7 @@ class Scenario:
     options: dict = field(default_factory=dict)     # peer -> mount options
     stack: str = ""                                 # the directory of a stack of layers, in place of the three
     place: str = ""                                 # "reflink": on a filesystem of its own
+    weight: int = 1                                 # its share of the time
     new: tuple = ()                                 # what a run leaves in a plain directory
 
 
@@ -176,20 +177,21 @@ ROWS = [
 SCENARIOS = [
     Scenario("io", io, ["write-fsync", "write-4k", "randwrite", "read-cold", "read-warm", "randread", "randread-4", "mmap",
                         "read-cold-upper", "read-warm-upper", "randread-upper", "randread-4-upper", "mmap-upper", "pagecache"],
-             parts=("io",), extra=("plyfs-full", "plyfs-off"), new=("io/new", "io/small")),
+             weight=5, parts=("io",), extra=("plyfs-full", "plyfs-off"), new=("io/new", "io/small")),
     Scenario("tree", tree, ["find-cold", "find-warm", "stat-cold", "stat-warm", "tar-cold", "tar-warm", "open-warm",
-                            "t8-stat-cold", "t8-open"], parts=("tree",)),
-    Scenario("fresh", fresh, ["cp-in", "rename", "rm-new", "t8-create"], parts=("copyin", "threads"), new=("copyin", "new")),
+                            "t8-stat-cold", "t8-open"], weight=4, parts=("tree",)),
+    Scenario("fresh", fresh, ["cp-in", "rename", "rm-new", "t8-create"], weight=2, parts=("copyin", "threads"),
+             new=("copyin", "new")),
     Scenario("rm-lower", rm_lower, ["rm-lower"], parts=("pkga",), changes=("pkga",)),
-    Scenario("metadata", metadata, ["chmod", "chown"], parts=("pkgb", "pkgc"), changes=("pkgb", "pkgc"),
+    Scenario("metadata", metadata, ["chmod", "chown"], weight=2, parts=("pkgb", "pkgc"), changes=("pkgb", "pkgc"),
              extra=("overlay-metacopy",), options={"plyfs": "metacopy=on"}),
-    Scenario("copyup", copyup, ["copyup"], parts=("copyup",), extra=("plyfs-nosync",), without=("native", "mergerfs")),
+    Scenario("copyup", copyup, ["copyup"], weight=2, parts=("copyup",), extra=("plyfs-nosync",), without=("native", "mergerfs")),
     Scenario("copyup-reflink", copyup_reflink, ["copyup-reflink"], parts=("copyup",), place="reflink",
              without=("native", "mergerfs")),
-    Scenario("git", git, ["git-cold", "git-warm"], parts=("git",)),
-    Scenario("build", build, ["c-build"], parts=("project",), new=("project/obj", "project/all.a")),
-    Scenario("dpkg", dpkg, ["dpkg"], parts=("root",), changes=("root",)),
-    Scenario("npm", npm, ["npm-unpack", "npm-rm"], parts=("npm",), new=("app",)),
+    Scenario("git", git, ["git-cold", "git-warm"], weight=2, parts=("git",)),
+    Scenario("build", build, ["c-build"], weight=2, parts=("project",), new=("project/obj", "project/all.a")),
+    Scenario("dpkg", dpkg, ["dpkg"], weight=2, parts=("root",), changes=("root",)),
+    Scenario("npm", npm, ["npm-unpack", "npm-rm"], weight=2, parts=("npm",), new=("app",)),
     Scenario("sqlite", sqlite, ["sqlite-write", "sqlite-read"], parts=("db",), new=("db/new.db",)),
     Scenario("layers", many_layers, ["layers-stat", "layers-absent"], parts=("layers",), without=("native",),
              stack="layers"),
