@@ -5,8 +5,6 @@
 
 EXTRA_DIST += kernel/README.md kernel/patches kernel/selftests kernel/lab kernel/dkms
 
-check-kernel: all $(check_PROGRAMS)
+check-kernel check-kernel-short: all $(check_PROGRAMS)
 	PLY_BUILDDIR='$(abs_top_builddir)' $(srcdir)/kernel/lab/check $@
-check-kernel-short:
-	$(srcdir)/kernel/lab/check $@
 .PHONY: check-kernel check-kernel-short
