@@ -1,0 +1,47 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# suites: normal
+# timeout: 1800
+#
+# Power cuts: a disk as it was at many moments of a workload, with the writes that were not flushed kept or lost, is mounted again;
+# the union on it shows each file old or new, what was synced is there, and nothing is left over. PLY_CRASH_POINTS and
+# PLY_CRASH_SEED make it longer or other.
+
+load lib/common
+PLY_LIMIT=$((PLY_LIMIT * 6))
+
+power() # ARG...
+{
+	[ "$(id -u)" = 0 ] || skip "needs loop devices"
+	losetup -f >/dev/null 2>&1 || skip "no loop devices here"
+	mkdir "$T/disk"
+	# the disk's image: not on the disk of the machine
+	fs_tmpfs "$T/disk" size=2g
+	timeout "$((PLY_LIMIT - 5))" python3 "$PLY_SRCDIR/tests/crash/power.py" --plyfs "$PLYFS" --dir "$T/disk" --keep-going \
+		--seed "${PLY_CRASH_SEED:-$SEED}" --points "${PLY_CRASH_POINTS:-25}" "$@"
+}
+
+prepare()
+{
+	RECHECK=no
+	SEED=$BATS_TEST_NUMBER
+	command -v python3 >/dev/null || skip "no python3"
+}
+
+@test "ext4: a cut at any moment; overlayfs sees the same" {
+	power --fs ext4 --kernel
+}
+
+@test "ext4 with metacopy" {
+	power --fs ext4 --options metacopy=on --kernel
+}
+
+@test "ext4, everything synced, nothing in passthrough" {
+	power --fs ext4 --options fsync=strict,passthrough=off
+}
+
+@test "xfs, which copies up by reflink" {
+	command -v mkfs.xfs >/dev/null || skip "no mkfs.xfs"
+	grep -qw xfs /proc/filesystems || skip "no xfs in this kernel"
+	power --fs xfs --kernel
+}
