@@ -58,7 +58,8 @@ static int daemonise(void)
 		_exit(0);
 	if (waitpid(pid, &status, 0) == pid && WIFSIGNALED(status))
 		ply_err("the daemon was killed by signal %d before the mount was live", WTERMSIG(status));
-	_exit(1);
+	/* 0: it was live, and unmounted by somebody at once. */
+	_exit(WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1);
 }
 
 /* sd_notify(3) of systemd, which is one datagram. */
