@@ -408,6 +408,9 @@ static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 	/* Should this fail the data stay: who knows whether the mark is on disk. */
 	if (!r)
 		r = ply_sys_removexattr(PLY_FD(f->fd), ply_format_attr(f->fs->layers.xns, OVL_METACOPY));
+	/* Whoever looked it up when it was empty already has done it. */
+	if (r == -ENODATA)
+		r = 0;
 	if (!r)
 		ply_publish_data(f->fs, f->n);
 	return r;

@@ -212,6 +212,19 @@ static bool may_be_metacopy(const struct stat *st, bool bottom)
 	return S_ISREG(st->st_mode) && st->st_size && (!bottom || st->st_blocks * 512 < st->st_size);
 }
 
+/*
+ * A metacopy without a byte: the kernel makes one of an empty file, and a crash between the truncation of a
+ * metacopy and the loss of its mark leaves one. There is nothing to fill in; but what is written would be
+ * hidden by the mark at the next mount. Truncation itself may be taking it away right now.
+ */
+static int drop_empty_metacopy(const struct ply_fs *fs, struct ply_at at)
+{
+	int r = ply_fs_writable(fs) ? ply_sys_removexattr(at, ply_format_attr(fs->layers.xns, OVL_METACOPY)) : 0;
+
+	/* An immutable file is not written to. */
+	return r == -ENODATA || r == -EPERM ? 0 : r;
+}
+
 static int step_file(struct walk *w, struct step *s)
 {
 	struct ply_at at = PLY_AT(s->fd, s->name);
@@ -229,8 +242,12 @@ static int step_file(struct walk *w, struct step *s)
 	}
 	w->metacopy = false;
 	w->stop = true;
-	if (!(s->marks & PLY_MARK_METACOPY) || !may_be_metacopy(&s->st, false))
+	if (!(s->marks & PLY_MARK_METACOPY))
 		return 1;
+	if (!may_be_metacopy(&s->st, false)) {
+		r = s->l->is_upper ? drop_empty_metacopy(w->fs, at) : 0;
+		return r ? r : 1;
+	}
 	r = is_metacopy(s->l, at);
 	if (r <= 0)
 		return r < 0 ? r : 1;
@@ -546,8 +563,10 @@ int ply_resolve_indexed(struct ply_fs *fs, struct ply_node *dir, const char *nam
 	out->layer = PLY_LAYER_UPPER;
 	out->st = *st;
 	r = ply_resolve_marks(fs->layers.upper, at, &out->marks);
-	if (r || !(out->marks & PLY_MARK_METACOPY) || !may_be_metacopy(st, false))
+	if (r || !(out->marks & PLY_MARK_METACOPY))
 		return r;
+	if (!may_be_metacopy(st, false))
+		return drop_empty_metacopy(fs, at);
 	r = is_metacopy(fs->layers.upper, at);
 	if (r <= 0)
 		return r;

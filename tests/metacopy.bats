@@ -197,3 +197,16 @@ big()
 	fi
 	f stat f size 3000000 mode 600 , open r f r , check r 0 3000000 d
 }
+
+@test "an empty metacopy, as a crash or the kernel leaves it: what is written stays" {
+	big "$L/f"; put "$L/g" 'lower'
+	put "$U/f" ''; put "$U/g" ''; : >"$U/f"; : >"$U/g"
+	xattr "$U/f" "$OVL.metacopy" ''; xattr "$U/g" "$OVL.metacopy" ''
+	plyfs_only "overlayfs shows the lower's data"
+	union_mount
+	f stat f size 0 , open w f w+append , write w new , fsync w , open w g w+trunc , write w other
+	says "$M/f" new
+	union_remount
+	says "$M/f" new; says "$M/g" other
+	no_xattr "$U/f" "$OVL.metacopy"
+}
