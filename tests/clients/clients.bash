@@ -8,6 +8,11 @@
 #   pod_run ARG...               `pod run` with what a bare machine needs
 #   bld ARG...                   buildah likewise
 #
+# Of engines that are daemons, which run fuse-overlayfs from PATH:
+#
+#   engine_prepare PROGRAM...    skips what the machine lacks, makes plyfs that program; /run is empty
+#   engine_start SOCKET CMD...   in the background, until it listens
+#
 # Teardown also demands that no plyfs is left.
 
 load ../lib/common
@@ -80,6 +85,61 @@ clients_prepare()
 	fi
 }
 
+# --- engines that are daemons ---
+
+engine_prepare()
+{
+	local c
+	RECHECK=no
+	for c in runc "$@"; do
+		command -v "$c" >/dev/null || skip "there is no $c"
+	done
+	[ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || skip "there is no static busybox"
+	ENGINES=()
+	mount -t tmpfs -o mode=755 tmpfs /run
+	mkdir -p "$T/home" "$T/bin" "$T/mine" "$T/bundle/rootfs/bin"
+	mkdir -m 1777 "$T/tmp"
+	install -m 755 "$PLYFS" "$T/bin/fuse-overlayfs"
+	export PATH=$T/bin:$PATH HOME=$T/home TMPDIR=$T/tmp
+	unset XDG_RUNTIME_DIR XDG_CONFIG_HOME DOCKER_HOST DOCKER_CONFIG CONTAINERD_ADDRESS
+	# does a container run here at all, without any union?
+	cp /bin/busybox "$T/bundle/rootfs/bin/true"
+	(cd "$T/bundle" && runc spec && sed -i -e 's/"terminal": true/"terminal": false/' -e 's/"sh"/"true"/' config.json &&
+		runc run gate </dev/null >"$T/gate" 2>&1 3>&-) || skip "runc runs no container here: $(tail -n 1 "$T/gate")"
+}
+
+engine_start()
+{
+	local socket=$1
+	shift
+	"$@" >"$T/mine/log.${#ENGINES[@]}" 2>&1 3>&- </dev/null &
+	ENGINES+=($!)
+	wait_for "$1, that it listens" test -S "$socket"
+}
+
+engine_end()
+{
+	local p bad=0
+	# the last first: the others serve it
+	for p in $(printf '%s\n' ${ENGINES[@]+"${ENGINES[@]}"} | tac); do
+		kill "$p" || bad=1
+		wait "$p" || true
+	done
+	if [ "${BATS_TEST_COMPLETED:-}" != 1 ]; then
+		tail -n 15 "$T"/mine/log.* 2>/dev/null || true
+	fi
+	if ! wait_for "the end of every plyfs" no_plyfs; then
+		grep -s . /proc/[0-9]*/cmdline | tr '\0' ' '
+		bad=1
+	fi
+	awk -v t="$T/" 'index($5 "/", t) == 1 { print $5 }' /proc/self/mountinfo | tac | while read -r d; do
+		echo "still mounted: $d"
+		umount -l "$d"
+	done
+	umount -l /run
+	return "$bad"
+}
+
 # as CMD...: the engine's user
 as()
 {
@@ -126,7 +186,7 @@ no_plyfs()
 	local p
 	for p in /proc/[0-9]*; do
 		case $(readlink "$p/exe" 2>/dev/null) in
-		"$T"/bin/plyfs*) return 1 ;;
+		"$T"/bin/*) return 1 ;;
 		esac
 	done
 }
@@ -134,6 +194,10 @@ no_plyfs()
 clients_end()
 {
 	local bad=0
+	if [ -n "${ENGINES+set}" ]; then
+		engine_end
+		return
+	fi
 	[ -n "${ROOTLESS+set}" ] || return 0
 	for STORE in plyfs vfs kernel peer; do
 		[ -d "$T/mine/$STORE" ] || continue
@@ -196,7 +260,7 @@ rootfs()
 	chmod 2775 "$d/data/sgid"; chown 0:1000 "$d/data/sgid"
 	ln -s dir/sub "$d/data/link"; chown -h 1000:1000 "$d/data/link"
 	mkfifo -m 640 "$d/data/fifo"
-	[ "$ROOTLESS" = rootless ] || mknod -m 620 "$d/data/device" c 1 3
+	[ "${ROOTLESS:-}" = rootless ] || mknod -m 620 "$d/data/device" c 1 3
 	truncate -s 3M "$d/data/sparse"
 	for a in {1..40}; do echo "$a" >"$d/data/dir/sub/file$a"; done
 	"$FSOP" setx "$d/data/log" user.note kept
