@@ -45,3 +45,21 @@ prepare()
 	grep -qw xfs /proc/filesystems || skip "no xfs in this kernel"
 	power --fs xfs --kernel
 }
+
+# killed ARG...: the daemon, in front of each of its system calls that change something
+killed()
+{
+	[ "$(id -u)" = 0 ] || skip "the layers need trusted attributes"
+	mkdir "$T/disk"
+	fs_tmpfs "$T/disk" size=1g
+	timeout "$((PLY_LIMIT - 5))" python3 "$PLY_SRCDIR/tests/crash/kill.py" --plyfs "$PLYFS" --killat "$PLY_BUILDDIR/tests/tools/killat" \
+		--dir "$T/disk" --seed "${PLY_CRASH_SEED:-$SEED}" --ops "${PLY_CRASH_OPS:-12}" "$@"
+}
+
+@test "the daemon is killed in the middle of each operation; overlayfs sees the same" {
+	killed --kernel
+}
+
+@test "the daemon is killed in the middle, with metacopy" {
+	killed --kernel --options metacopy=on
+}

@@ -236,3 +236,20 @@ background() # ARG...: the daemonised form, exit status 0 and mounted when it re
 	daemon_is_up
 	f umask 0 , open w f2 w+creat 0666 , stat f2 mode 666 , mkdir d 0777 , stat d mode 777 , open w f w+append , stat f mode "$(field a "$L/f")"
 }
+
+@test "looked into and unmounted before the daemon's first thread has noticed that it is mounted" {
+	command -v strace >/dev/null || skip "no strace"
+	printf '#!/bin/sh\nexec strace -f -qq -o /dev/null -e trace=poll -e inject=poll:delay_exit=1000000 "%s" "$@"\n' "$PLYFS" >"$T/slow"
+	chmod +x "$T/slow"
+	"$T/slow" --version >/dev/null 2>&1 || skip "strace cannot trace here"
+	PLYFS=$T/slow mount_opts "$M" "$OPTS"
+	says "$M/f" lower
+	umount_at "$M"
+	# the one who waits until it is mounted is told that it was
+	timeout 60 "$T/slow" -o "$OPTS" "$M" </dev/null >/dev/null 2>"$T/err" 3>&- &
+	wait_for "the mount" is_mounted "$M"
+	says "$M/f" lower
+	umount "$M"
+	wait $!
+	[ ! -s "$T/err" ]
+}

@@ -668,8 +668,8 @@ class Checker:
 
 
 class Union:
-    def __init__(self, args, disk, where):
-        self.args, self.where, self.disk = args, where, disk
+    def __init__(self, args, disk, where, under=()):
+        self.args, self.where, self.disk, self.under = args, where, disk, list(under)
 
     def __enter__(self):
         d = self.disk
@@ -678,7 +678,7 @@ class Union:
             opts += "," + self.args.options
         self.log = open(os.path.join(self.args.dir, "plyfs.log"), "w+")
         before = self.mounts()
-        self.daemon = subprocess.Popen([self.args.plyfs, "-f", "-o", opts, self.where], stderr=self.log, stdout=self.log)
+        self.daemon = subprocess.Popen(self.under + [self.args.plyfs, "-f", "-o", opts, self.where], stderr=self.log, stdout=self.log)
         while self.mounts() == before:
             if self.daemon.poll() is not None:
                 self.log.seek(0)
@@ -689,6 +689,11 @@ class Union:
     def mounts(self):
         with open("/proc/self/mountinfo") as f:
             return sum(1 for line in f if line.split()[4] == self.where)
+
+    def was_killed(self):
+        self.daemon.wait()
+        libc.umount2(self.where.encode(), 2)
+        self.log.close()
 
     def __exit__(self, kind, value, trace):
         umount(self.where)
