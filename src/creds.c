@@ -56,12 +56,12 @@ bool ply_creds_in_init_userns(void)
 	return !stat("/proc/self/ns/user", &st) && st.st_ino == INIT_USERNS_INO;
 }
 
-int ply_creds_drop_after_mount(void)
+int ply_creds_drop(void)
 {
 	const uint64_t keep = CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) |
 			      CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_MKNOD) |
-			      CAP_BIT(CAP_SETFCAP) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_RESOURCE) |
-			      CAP_BIT(CAP_LEASE);
+			      CAP_BIT(CAP_SETFCAP) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_LEASE) |
+			      CAP_BIT(CAP_LINUX_IMMUTABLE);
 	struct caps c;
 	int r = caps_get(&c);
 

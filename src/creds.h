@@ -20,10 +20,10 @@ bool ply_creds_has(int cap);			/* in this thread's effective set */
 bool ply_creds_in_init_userns(void);
 /*
  * Drops from the effective and permitted sets (all threads made later inherit) what
- * serving never needs; keeps CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, MKNOD,
- * SETFCAP, SYS_ADMIN, SYS_RESOURCE, LEASE where held. 0 or -errno.
+ * mounting and serving never need; keeps CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, MKNOD,
+ * SETFCAP, SYS_ADMIN, LEASE, LINUX_IMMUTABLE where held. Not SYS_RESOURCE: no quota would bind whoever writes through us. 0 or -errno.
  */
-int ply_creds_drop_after_mount(void);
+int ply_creds_drop(void);
 /* This thread keeps CAP_SYS_ADMIN alone in its effective set (BACKING_OPEN) until restored. */
 int ply_creds_registration_begin(void);
 void ply_creds_registration_end(void);

@@ -84,15 +84,13 @@ static void notify_ready(void)
 	unsetenv("NOTIFY_SOCKET");
 }
 
-/* The mount works: lets the parent and its terminal go, gives up what serving does not need. */
+/* The mount works: lets the parent and its terminal go. */
 static void on_live(void *arg)
 {
 	struct daemon *d = arg;
 	char ok = 0;
 
 	ply_control_start(&d->control, d->session);
-	if (ply_creds_drop_after_mount())
-		ply_warn("privileges that are not needed could not be dropped");
 	notify_ready();
 	if (d->parent < 0)
 		return;
@@ -236,6 +234,9 @@ int main(int argc, char **argv)
 	nofile = raise_nofile();
 	if (geteuid() == 0)
 		ask_oom_killer();
+	/* Threads have what their maker has: before the first of them. */
+	if (ply_creds_drop())
+		ply_warn("privileges that are not needed could not be dropped");
 	status = serve(&d, nofile);
 	ply_options_free(&d.opt);
 	return status;

@@ -139,3 +139,23 @@ open_to_all()
 	union_remount
 	f open a s rw , write a Y , stat s mode 6755 , user 1000 1000 , stat u mode 4755
 }
+
+@test "no thread of the daemon keeps a privilege that it does not need" {
+	plyfs_only "a daemon"
+	need_root
+	put "$L/f" x
+	union_mount
+	f open w f w+append , write w y
+	pid=$(cat "$D/pid")
+	n=0
+	for t in /proc/"$pid"/task/*/status; do
+		caps=$(sed -n 's/^CapPrm:[[:space:]]*//p' "$t")
+		[ -n "$caps" ] || continue
+		n=$((n + 1))
+		# kill, setgid, setuid, net_admin, sys_module, sys_ptrace, sys_resource
+		for bit in 5 6 7 12 16 19 24; do
+			[ $((0x$caps >> bit & 1)) = 0 ] || fail "$t has the capability $bit: $caps"
+		done
+	done
+	[ "$n" -ge 2 ]
+}

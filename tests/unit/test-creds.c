@@ -92,7 +92,7 @@ static int drop_all(void *arg)
 	bool admin = ply_creds_has(CAP_SYS_ADMIN), chown = ply_creds_has(CAP_CHOWN);
 
 	(void)arg;
-	if (ply_creds_drop_after_mount())
+	if (ply_creds_drop())
 		return 1;
 	if (ply_creds_has(CAP_NET_ADMIN) || ply_creds_has(CAP_SYS_PTRACE) || ply_creds_has(CAP_SETUID))
 		return 2;
