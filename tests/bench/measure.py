@@ -80,7 +80,7 @@ class Session:
         try:
             with self:
                 self.scenario.run(self)
-        except (PeerError, Missing) as e:
+        except (PeerError, Missing, OSError) as e:
             self.fail(str(e))
 
     def fail(self, why):
@@ -126,7 +126,8 @@ class Session:
                 after = self.peer.requests(self.place) or requests
                 result["requests"] = {k: round((after[k] - requests.get(k, 0)) / len(samples), 1) for k in after
                                       if after[k] - requests.get(k, 0) > 0}
-        except PeerError as e:
+        # A daemon that has died shows as an error of whatever comes next.
+        except (PeerError, OSError) as e:
             result = str(e)
         if row in self.selected:
             self.sink(row, result)
