@@ -5,6 +5,7 @@
 #include "fuse_mount.h"
 #include "fuse_notify.h"
 #include "fuse_ops.h"
+#include "fuse_workers.h"
 #include "log.h"
 #include "plyfs-fuse.h"
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <sys/signalfd.h>
 
 #define SESSION_THREADS 16		/* at most, unless threads= says otherwise */
-#define SESSION_WAKE SIGUSR2		/* gets a worker out of its read at the end */
 #define SESSION_FOREVER 1e9		/* seconds; the kernel caps it */
 
 struct ply_session {
@@ -24,15 +24,9 @@ struct ply_session {
 	struct ply_notify *notify;
 	struct ply_session_info info;
 
-	pthread_mutex_t lock;		/* leaf: everything down to the blank line */
-	pthread_cond_t ended;		/* a worker has ended */
-	pthread_t *worker;
-	unsigned int nworkers, navail, nended, max_workers;
-	bool live;			/* INIT is answered */
-	int error;
-
-	atomic_bool exiting;
+	struct ply_workers *workers;	/* from the run on */
 	bool init_seen;			/* by the worker that serves INIT */
+	atomic_bool live;		/* INIT is answered */
 	int event;			/* eventfd: live, or a worker has ended */
 };
 
@@ -109,8 +103,6 @@ static void session_on_init(struct ply_fuse *f, struct fuse_conn_info *conn)
 
 /* --- workers --- */
 
-static void *session_work(void *arg);
-
 static void session_post(struct ply_session *s)
 {
 	uint64_t one = 1;
@@ -119,29 +111,26 @@ static void session_post(struct ply_session *s)
 		ply_debug("eventfd: %s", strerror(errno));
 }
 
-/* Called with s->lock held. */
-static int session_start_worker_locked(struct ply_session *s)
+static void session_ended(void *arg)
 {
-	pthread_t t;
-	int err = pthread_create(&t, NULL, session_work, s);
-
-	if (err)
-		return -err;
-	s->worker[s->nworkers++] = t;
-	s->navail++;
-	return 0;
+	session_post(arg);
 }
 
-static void session_serve(struct ply_session *s, struct fuse_buf *buf)
+static void session_serve_init(struct ply_session *s, struct fuse_buf *buf)
+{
+	ply_mount_process_init(&s->mount, buf);
+	/* Of another major version the kernel asks again. */
+	if (!s->live && s->init_seen) {
+		s->live = true;
+		session_post(s);
+	}
+}
+
+static void session_serve(void *arg, struct fuse_buf *buf)
 {
 	const struct fuse_in_header *in = buf->flags & FUSE_BUF_IS_FD ? NULL : buf->mem;
-	/* Bursts of these must not make threads. */
-	bool quick = in && (in->opcode == FUSE_FORGET || in->opcode == FUSE_BATCH_FORGET);
+	struct ply_session *s = arg;
 
-	pthread_mutex_lock(&s->lock);
-	if (!quick && --s->navail == 0 && s->live && s->nworkers < s->max_workers)
-		session_start_worker_locked(s);
-	pthread_mutex_unlock(&s->lock);
 	if (in)
 		ply_count_op(in->opcode);
 	/* The last request of this thread may have left it without; writes say what they want. */
@@ -149,74 +138,10 @@ static void session_serve(struct ply_session *s, struct fuse_buf *buf)
 		ply_creds_fsetid(true);
 	ply_fuse_request = in;
 	if (in && in->opcode == FUSE_INIT)
-		ply_mount_process_init(&s->mount, buf);
+		session_serve_init(s, buf);
 	else
 		fuse_session_process_buf(s->fuse.se, buf);
 	ply_fuse_request = NULL;
-	pthread_mutex_lock(&s->lock);
-	if (!quick)
-		s->navail++;
-	if (!s->live && s->init_seen) {
-		s->live = true;
-		session_post(s);
-	}
-	pthread_mutex_unlock(&s->lock);
-}
-
-static void *session_work(void *arg)
-{
-	struct ply_session *s = arg;
-	struct fuse_buf buf = { 0 };
-	sigset_t wake;
-	int res = 0;
-
-	sigemptyset(&wake);
-	sigaddset(&wake, SESSION_WAKE);
-	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
-	while (!s->exiting) {
-		res = fuse_session_receive_buf(s->fuse.se, &buf);
-		if (res == -EINTR || res == -EAGAIN)
-			continue;
-		if (res <= 0)
-			break;
-		session_serve(s, &buf);
-	}
-	free(buf.mem);
-	pthread_mutex_lock(&s->lock);
-	if (res < 0 && !s->exiting && !s->error)
-		s->error = res;
-	s->nended++;
-	pthread_cond_broadcast(&s->ended);
-	pthread_mutex_unlock(&s->lock);
-	session_post(s);
-	return NULL;
-}
-
-static void session_stop(struct ply_session *s)
-{
-	unsigned int i;
-
-	s->exiting = true;
-	fuse_session_exit(s->fuse.se);
-	pthread_mutex_lock(&s->lock);
-	/* A signal just before the read is lost: once more until each has come out. */
-	while (s->nended < s->nworkers) {
-		struct timespec until;
-
-		for (i = 0; i < s->nworkers; i++)
-			pthread_kill(s->worker[i], SESSION_WAKE);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += 20000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
-		}
-		pthread_cond_timedwait(&s->ended, &s->lock, &until);
-	}
-	pthread_mutex_unlock(&s->lock);
-	for (i = 0; i < s->nworkers; i++)
-		pthread_join(s->worker[i], NULL);
-	s->nworkers = 0;
 }
 
 /* --- signals --- */
@@ -242,9 +167,9 @@ void ply_session_block_signals(void)
 	sigset_t set;
 
 	signals_ours(&set);
-	sigaddset(&set, SESSION_WAKE);
+	sigaddset(&set, PLY_WORKERS_WAKE);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	sigaction(SESSION_WAKE, &wake, NULL);
+	sigaction(PLY_WORKERS_WAKE, &wake, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	/* A lease that is broken (backing.c) sends it. */
 	signal(SIGIO, SIG_IGN);
@@ -340,15 +265,12 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 	s->mount.fd = -1;
 	s->fuse.on_init = session_on_init;
 	s->fuse.timeout = fs->opt->timeout < 0 ? SESSION_FOREVER : fs->opt->timeout;
-	s->max_workers = fs->opt->threads ? fs->opt->threads : SESSION_THREADS;
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->ended, NULL);
-	s->worker = calloc(s->max_workers, sizeof(*s->worker));
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!s->worker || s->event < 0) {
-		snprintf(err, errlen, "out of memory or descriptors");
+	if (s->event < 0) {
+		r = -errno;
+		snprintf(err, errlen, "eventfd: %s", strerror(-r));
 		ply_session_free(s);
-		return -ENOMEM;
+		return r;
 	}
 	r = ply_fuse_backing_probe(fs, err, errlen);
 	if (!r) {
@@ -376,36 +298,38 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 	return 0;
 }
 
-static bool session_ended(struct ply_session *s, bool *live)
+/* What is left to do when INIT is answered: everything that needs the mount to be there. */
+static int session_live(struct ply_session *s, char *err, size_t errlen)
 {
-	bool ended;
+	int r;
 
-	pthread_mutex_lock(&s->lock);
-	ended = s->nended > 0;
-	*live = s->live;
-	pthread_mutex_unlock(&s->lock);
-	return ended;
+	ply_mount_identify(&s->mount);
+	s->info.dev = s->mount.dev;
+	r = ply_fuse_backing_verify(s->fs, err, errlen);
+	if (!r && ply_workers_watch(s->workers))
+		ply_warn("no thread can be made: requests are served one at a time");
+	return r;
 }
 
 int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, char *err, size_t errlen)
 {
-	bool said = false, is_live, asked = false;
+	struct ply_workers_conf conf = {
+		.se = s->fuse.se, .max = s->fs->opt->threads ? s->fs->opt->threads : SESSION_THREADS,
+		.serve = session_serve, .ended = session_ended, .arg = s,
+	};
+	int sigfd, r, read_error = 0;
+	bool said = false, asked = false;
 	sigset_t set;
-	int sigfd, r;
 
 	signals_ours(&set);
 	sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	pthread_mutex_lock(&s->lock);
-	r = sigfd < 0 ? -errno : session_start_worker_locked(s);
-	pthread_mutex_unlock(&s->lock);
+	r = sigfd < 0 ? -errno : ply_workers_start(&s->workers, &conf);
 	if (r)
 		snprintf(err, errlen, "cannot start serving: %s", strerror(-r));
-	while (!r && !asked && !session_ended(s, &is_live)) {
-		if (is_live && !said) {
+	while (!r && !asked && !ply_workers_ended(s->workers, &read_error)) {
+		if (s->live && !said) {
 			said = true;
-			ply_mount_identify(&s->mount);
-			s->info.dev = s->mount.dev;
-			r = ply_fuse_backing_verify(s->fs, err, errlen);
+			r = session_live(s, err, errlen);
 			if (r)
 				break;
 			live(arg);
@@ -419,15 +343,16 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 	/* It may wait for a lock whose holder waits for a worker. */
 	ply_notify_stop(s->notify);
 	s->notify = NULL;
-	session_stop(s);
+	ply_workers_stop(s->workers);
 	if (sigfd >= 0)
 		close(sigfd);
-	if (!r && !said && !asked) {
+	/* A mount that was live and is gone before this thread came to say so has ended as any other. */
+	if (!r && !s->live && !asked) {
 		snprintf(err, errlen, "the kernel ended the connection before it was established");
-		r = s->error ? s->error : -EPROTO;
-	} else if (!r && s->error) {
-		snprintf(err, errlen, "reading from the FUSE device failed: %s", strerror(-s->error));
-		r = s->error;
+		r = read_error ? read_error : -EPROTO;
+	} else if (!r && read_error) {
+		snprintf(err, errlen, "reading from the FUSE device failed: %s", strerror(-read_error));
+		r = read_error;
 	}
 	return r;
 }
@@ -438,21 +363,17 @@ void ply_session_free(struct ply_session *s)
 		return;
 	ply_notify_stop(s->notify);
 	ply_mount_free(&s->mount);
+	ply_workers_free(s->workers);
 	memset(&s->fs->up, 0, sizeof(s->fs->up));
 	if (s->event >= 0)
 		close(s->event);
-	free(s->worker);
-	pthread_cond_destroy(&s->ended);
-	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
 void ply_session_info(struct ply_session *s, struct ply_session_info *out)
 {
 	*out = s->info;
-	pthread_mutex_lock(&s->lock);
-	out->threads = s->nworkers;
-	pthread_mutex_unlock(&s->lock);
+	out->threads = s->workers ? ply_workers_count(s->workers) : 0;
 }
 
 struct ply_fs *ply_session_fs(struct ply_session *s)

@@ -15,13 +15,13 @@ prepare()
 	RECHECK=no
 }
 
-# syscalls CMD...: how many system calls the daemon makes while CMD runs, without those that read and answer requests;
-# the calls themselves are in $T/calls
+# syscalls CMD...: how many system calls the daemon makes while CMD runs, without those that read and answer requests, and
+# those of the watch over the threads that do; the calls themselves are in $T/calls
 syscalls()
 {
 	local tracer before
 	rm -f "$T/trace"
-	strace -f -qq -e signal=none -e 'trace=!read,readv,writev,write,splice,vmsplice,futex,io_uring_enter,clone3,clone,mmap,munmap,mprotect,madvise,set_robust_list,rseq,rt_sigprocmask,poll,ppoll,epoll_wait,restart_syscall,brk,sched_yield,exit,gettid' \
+	strace -f -y -qq -e signal=none -e 'trace=!read,readv,writev,write,splice,vmsplice,futex,io_uring_enter,clone3,clone,mmap,munmap,mprotect,madvise,set_robust_list,rseq,rt_sigprocmask,poll,ppoll,epoll_wait,restart_syscall,brk,sched_yield,exit,gettid' \
 		-o "$T/trace" -p "$(daemon_pid)" 3>&- 2>"$T/strace.err" &
 	tracer=$!
 	wait_for "strace" traced_call
@@ -29,7 +29,7 @@ syscalls()
 	"$@"
 	kill -INT "$tracer"
 	wait "$tracer" || true
-	tail -n +$((before + 1)) "$T/trace" | grep -v 'resumed>\|+++\|---' >"$T/calls" || true
+	tail -n +$((before + 1)) "$T/trace" | grep -v 'resumed>\|+++\|---\|/schedstat>' >"$T/calls" || true
 	sort "$T/calls" | sed 's/^[0-9]* *//; s/(.*//' | sort | uniq -c
 	COUNT=$(wc -l <"$T/calls")
 }
@@ -138,6 +138,27 @@ copy_has_begun() # KIB used before
 	echo "$i rounds while it ran"
 	wait "$copier"
 	cmp "$L/big" "$M/big"
+}
+
+# What delays it is put under the daemon by strace: no disk is slow in a way that can be relied upon.
+held() { grep -q 'sync(' "$T/held"; }
+
+@test "a request that sleeps holds up nobody" {
+	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 50
+	union_mount
+	strace -f -qq -e signal=none -e trace=fsync,fdatasync -e inject=fsync,fdatasync:delay_enter=60s -o "$T/held" \
+		-p "$(daemon_pid)" 3>&- 2>"$T/strace.err" &
+	local tracer=$! syncer i
+	wait_for "strace" grep -q "TracerPid:.*[1-9]" "/proc/$(daemon_pid)/status"
+	f open w new w+creat , write w x , fsync w 3>&- &
+	syncer=$!
+	wait_for "the delay" held
+	for i in {0..40}; do
+		f stat "d/n$i" type f , open r "d/n$i" r , read r 9 "n$i"
+	done
+	[ -d "/proc/$syncer" ]
+	kill -KILL "$tracer"
+	wait "$syncer"
 }
 
 @test "descriptors: they do not grow with files looked at or opened and closed" {

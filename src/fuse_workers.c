@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "fuse_workers.h"
+#include "log.h"
+#include "util.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+
+#define WORKERS_TICK 2000000		/* ns */
+#define WORKERS_HELD 500000		/* ns in one request: whoever waits behind it has waited long enough */
+#define WORKERS_IDLE 16			/* ticks without a request, after which the watch sleeps */
+#define WORKERS_FULL 3			/* ticks in a row without time left: one more */
+#define WORKERS_LOW 8			/* ticks in a row in which one less would do */
+
+struct worker {
+	/* A cache line that its own thread alone writes. */
+	_Alignas(64) _Atomic int64_t since;	/* when its request began; 0: it serves none */
+	_Atomic int64_t busy;			/* ns in all requests before it */
+	_Atomic uint64_t served;
+
+	/* The watch's, and what does not change. */
+	_Alignas(64) struct ply_workers *all;
+	pthread_t thread;
+	clockid_t cpu_clock;
+	_Atomic int schedstat;			/* its own file in /proc; -1: there is none */
+	int64_t last_busy, last_cpu;
+	uint64_t last_served;
+	pthread_cond_t go;		/* not parked any more */
+	bool parked;			/* p->lock */
+};
+
+struct ply_workers {
+	struct ply_workers_conf conf;
+	struct worker *worker;
+	unsigned int cpus;
+
+	/* Read for each request, written when the number of readers changes. */
+	_Alignas(64) atomic_uint readers;	/* not parked; these four are written under lock */
+	atomic_uint want;
+	atomic_bool asleep;			/* the watch: wake it */
+	atomic_bool exiting;
+
+	_Alignas(64) pthread_mutex_t lock;	/* leaf: everything below */
+	pthread_cond_t ended;			/* a worker has ended */
+	pthread_cond_t watch;			/* it shall look */
+	pthread_t watcher;
+	bool has_watch;
+	unsigned int n, nended;
+	int error;
+	struct ply_workers_trend trend;
+	int64_t last_tick;
+};
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts))
+		return 0;
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+/* --- judgement --- */
+
+int ply_workers_judge(struct ply_workers_trend *t, const struct ply_workers_tick *k)
+{
+	/* Threads that wait for a disk don't need a CPU; those that compute need one each, and leave the others to their clients. */
+	bool waits = k->cpu < k->busy / 2, may = k->readers < k->max;
+	unsigned int computing = k->cpus / 2 ? k->cpus / 2 : 1;
+
+	if (k->pending && k->held >= WORKERS_HELD && may) {
+		*t = (struct ply_workers_trend){ 0 };
+		return 1;
+	}
+	t->full = k->pending && k->busy >= k->window * k->readers / 10 * 9 ? t->full + 1 : 0;
+	t->low = k->readers > 1 && k->busy < k->window * (k->readers - 1) / 10 * 6 ? t->low + 1 : 0;
+	if (t->full >= WORKERS_FULL && may && (waits || k->readers < computing)) {
+		t->full = 0;
+		return 1;
+	}
+	if (t->low >= WORKERS_LOW) {
+		t->low = 0;
+		return -1;
+	}
+	return 0;
+}
+
+/* --- workers --- */
+
+/* Is one reader too many? Then this one waits until it is needed. */
+static void worker_park(struct worker *w, struct fuse_buf *buf)
+{
+	struct ply_workers *p = w->all;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->readers > p->want && !p->exiting) {
+		p->readers--;
+		w->parked = true;
+		/* It is as large as the largest request. */
+		free(buf->mem);
+		*buf = (struct fuse_buf){ 0 };
+		while (w->parked && !p->exiting)
+			pthread_cond_wait(&w->go, &p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void worker_wake_watch(struct ply_workers *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->asleep = false;
+	pthread_cond_signal(&p->watch);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void worker_serve(struct worker *w, struct fuse_buf *buf)
+{
+	struct ply_workers *p = w->all;
+	int64_t begin = clock_ns(CLOCK_MONOTONIC), took;
+
+	/* In this order for the watch, which does it the other way round before it sleeps. */
+	atomic_store(&w->since, begin);
+	if (atomic_load(&p->asleep))
+		worker_wake_watch(p);
+	p->conf.serve(p->conf.arg, buf);
+	took = clock_ns(CLOCK_MONOTONIC) - begin;
+	atomic_store_explicit(&w->busy, atomic_load_explicit(&w->busy, memory_order_relaxed) + took, memory_order_relaxed);
+	atomic_store_explicit(&w->served, atomic_load_explicit(&w->served, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(&w->since, 0, memory_order_release);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct ply_workers *p = w->all;
+	struct fuse_buf buf = { 0 };
+	sigset_t wake;
+	int res = 0;
+
+	sigemptyset(&wake);
+	sigaddset(&wake, PLY_WORKERS_WAKE);
+	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
+	w->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	while (!atomic_load_explicit(&p->exiting, memory_order_relaxed)) {
+		if (atomic_load_explicit(&p->readers, memory_order_relaxed) >
+		    atomic_load_explicit(&p->want, memory_order_relaxed)) {
+			worker_park(w, &buf);
+			continue;
+		}
+		res = fuse_session_receive_buf(p->conf.se, &buf);
+		if (res == -EINTR || res == -EAGAIN)
+			continue;
+		if (res <= 0)
+			break;
+		worker_serve(w, &buf);
+	}
+	free(buf.mem);
+	pthread_mutex_lock(&p->lock);
+	if (res < 0 && !p->exiting && !p->error)
+		p->error = res;
+	p->nended++;
+	pthread_cond_broadcast(&p->ended);
+	pthread_mutex_unlock(&p->lock);
+	p->conf.ended(p->conf.arg);
+	return NULL;
+}
+
+/* One reader more: who is parked, or a new thread. */
+static int workers_more_locked(struct ply_workers *p)
+{
+	struct worker *w;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < p->n; i++)
+		if (p->worker[i].parked)
+			break;
+	w = &p->worker[i];
+	if (i < p->n) {
+		w->parked = false;
+		pthread_cond_signal(&w->go);
+	} else {
+		w->all = p;
+		w->schedstat = -1;
+		pthread_cond_init(&w->go, NULL);
+		err = pthread_create(&w->thread, NULL, worker_main, w);
+		if (err) {
+			pthread_cond_destroy(&w->go);
+			return -err;
+		}
+		p->n++;
+		if (pthread_getcpuclockid(w->thread, &w->cpu_clock))
+			w->cpu_clock = CLOCK_MONOTONIC;
+	}
+	p->want = ++p->readers;
+	return 0;
+}
+
+/* --- the watch --- */
+
+static bool workers_pending(struct ply_workers *p)
+{
+	struct pollfd d = { .fd = fuse_session_fd(p->conf.se), .events = POLLIN };
+
+	return poll(&d, 1, 0) == 1 && (d.revents & POLLIN);
+}
+
+/* CPU time that a worker has used or waited for; without the scheduler's statistics used only. */
+static int64_t worker_cpu(struct worker *w)
+{
+	unsigned long long ran, waited;
+	int fd = w->schedstat;
+	char text[64];
+	ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n > 0) {
+		text[n] = '\0';
+		if (sscanf(text, "%llu %llu", &ran, &waited) == 2)
+			return (int64_t)(ran + waited);
+	}
+	return clock_ns(w->cpu_clock);
+}
+
+/* What one worker did since the last tick. False: nothing. */
+static bool watch_worker(struct worker *w, struct ply_workers_tick *k, int64_t now)
+{
+	uint64_t served = atomic_load_explicit(&w->served, memory_order_relaxed);
+	int64_t since = atomic_load(&w->since), busy, cpu;
+	bool active = since || served != w->last_served;
+
+	w->last_served = served;
+	busy = atomic_load_explicit(&w->busy, memory_order_relaxed) + (since && since < now ? now - since : 0);
+	cpu = active ? worker_cpu(w) : w->last_cpu;
+	if (!w->parked) {
+		int64_t held = since && since < now ? now - since : 0;
+
+		if (cpu - w->last_cpu > k->window / 2)
+			held /= 8;
+		/* The two were not read at once. */
+		k->busy += ply_max(ply_min(busy - w->last_busy, k->window), 0);
+		k->cpu += cpu - w->last_cpu;
+		k->held = ply_min(k->held, held);
+	}
+	w->last_busy = busy;
+	w->last_cpu = cpu;
+	return active;
+}
+
+/* False: nothing was served. */
+static bool watch_tick_locked(struct ply_workers *p)
+{
+	int64_t now = clock_ns(CLOCK_MONOTONIC);
+	struct ply_workers_tick k = {
+		.readers = p->readers, .max = p->conf.max, .cpus = p->cpus,
+		.window = now - p->last_tick, .held = INT64_MAX,
+	};
+	bool active = false;
+	unsigned int i;
+
+	for (i = 0; i < p->n; i++)
+		active |= watch_worker(&p->worker[i], &k, now);
+	p->last_tick = now;
+	k.pending = k.held && workers_pending(p);
+	switch (ply_workers_judge(&p->trend, &k)) {
+	case 1:
+		if (workers_more_locked(p))
+			ply_debug("no thread can be made");
+		break;
+	case -1:
+		p->want = p->readers - 1;
+		break;
+	}
+	return active;
+}
+
+static bool workers_serve_locked(struct ply_workers *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < p->n; i++)
+		if (atomic_load(&p->worker[i].since))
+			return true;
+	return false;
+}
+
+static void *watch_main(void *arg)
+{
+	struct ply_workers *p = arg;
+	unsigned int idle = 0;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->exiting) {
+		int64_t next;
+
+		if (idle >= WORKERS_IDLE) {
+			atomic_store(&p->asleep, true);
+			if (!workers_serve_locked(p))
+				pthread_cond_wait(&p->watch, &p->lock);
+			p->asleep = false;
+			idle = 0;
+			p->last_tick = clock_ns(CLOCK_MONOTONIC);
+			continue;
+		}
+		next = clock_ns(CLOCK_MONOTONIC) + WORKERS_TICK;
+
+		struct timespec until = { .tv_sec = next / 1000000000, .tv_nsec = next % 1000000000 };
+
+		pthread_cond_timedwait(&p->watch, &p->lock, &until);
+		idle = watch_tick_locked(p) ? 0 : idle + 1;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* --- the whole --- */
+
+static unsigned int cpu_count(void)
+{
+	cpu_set_t set;
+
+	/* More of them than fit into the set is enough, too. */
+	return sched_getaffinity(0, sizeof(set), &set) ? CPU_SETSIZE : (unsigned int)CPU_COUNT(&set);
+}
+
+void ply_workers_free(struct ply_workers *p)
+{
+	unsigned int i;
+
+	if (!p)
+		return;
+	for (i = 0; i < p->n; i++) {
+		if (p->worker[i].schedstat >= 0)
+			close(p->worker[i].schedstat);
+		pthread_cond_destroy(&p->worker[i].go);
+	}
+	pthread_cond_destroy(&p->watch);
+	pthread_cond_destroy(&p->ended);
+	pthread_mutex_destroy(&p->lock);
+	free(p->worker);
+	free(p);
+}
+
+int ply_workers_start(struct ply_workers **out, const struct ply_workers_conf *conf)
+{
+	size_t size = sizeof(struct worker) * conf->max;
+	struct ply_workers *p = aligned_alloc(64, sizeof(*p));
+	struct worker *w = aligned_alloc(64, size);
+	pthread_condattr_t mono;
+	int err;
+
+	if (!p || !w) {
+		free(p);
+		free(w);
+		return -ENOMEM;
+	}
+	memset(p, 0, sizeof(*p));
+	memset(w, 0, size);
+	p->conf = *conf;
+	p->worker = w;
+	p->cpus = cpu_count();
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&mono);
+	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->ended, &mono);
+	pthread_cond_init(&p->watch, &mono);
+	pthread_condattr_destroy(&mono);
+	pthread_mutex_lock(&p->lock);
+	err = workers_more_locked(p);
+	pthread_mutex_unlock(&p->lock);
+	if (err) {
+		ply_workers_free(p);
+		return err;
+	}
+	*out = p;
+	return 0;
+}
+
+int ply_workers_watch(struct ply_workers *p)
+{
+	int err;
+
+	if (p->conf.max < 2)
+		return 0;
+	p->last_tick = clock_ns(CLOCK_MONOTONIC);
+	err = pthread_create(&p->watcher, NULL, watch_main, p);
+	p->has_watch = !err;
+	return -err;
+}
+
+bool ply_workers_ended(struct ply_workers *p, int *err)
+{
+	bool ended;
+
+	pthread_mutex_lock(&p->lock);
+	ended = p->nended > 0;
+	*err = p->error;
+	pthread_mutex_unlock(&p->lock);
+	return ended;
+}
+
+unsigned int ply_workers_count(struct ply_workers *p)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&p->lock);
+	n = p->n;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+void ply_workers_stop(struct ply_workers *p)
+{
+	unsigned int i;
+
+	if (!p)
+		return;
+	fuse_session_exit(p->conf.se);
+	pthread_mutex_lock(&p->lock);
+	p->exiting = true;
+	pthread_cond_signal(&p->watch);
+	pthread_mutex_unlock(&p->lock);
+	/* It makes threads. */
+	if (p->has_watch)
+		pthread_join(p->watcher, NULL);
+	pthread_mutex_lock(&p->lock);
+	for (i = 0; i < p->n; i++)
+		pthread_cond_signal(&p->worker[i].go);
+	/* A signal just before the read is lost: once more until each has come out. */
+	while (p->nended < p->n) {
+		int64_t next = clock_ns(CLOCK_MONOTONIC) + 20000000;
+		struct timespec until = { .tv_sec = next / 1000000000, .tv_nsec = next % 1000000000 };
+
+		for (i = 0; i < p->n; i++)
+			pthread_kill(p->worker[i].thread, PLY_WORKERS_WAKE);
+		pthread_cond_timedwait(&p->ended, &p->lock, &until);
+	}
+	pthread_mutex_unlock(&p->lock);
+	for (i = 0; i < p->n; i++)
+		pthread_join(p->worker[i].thread, NULL);
+}
