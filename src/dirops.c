@@ -417,10 +417,20 @@ int ply_dirops_tmpfile(struct ply_fs *fs, struct ply_node *dir, mode_t mode, int
 
 /* ---- links ---- */
 
-int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, bool in_upper, struct ply_unlink_index *ui)
+/* The union's count of an indexed inode; *lower: that of its origin, 0 where that cannot be known. */
+static int dirops_index_links(struct ply_fs *fs, struct ply_at at, const struct stat *st, const struct ply_fh *fh,
+			      unsigned int *lower, unsigned int *links)
+{
+	int n = ply_workdir_lower_nlink(&fs->layers, fh);
+
+	*lower = n > 0 ? (unsigned int)n : 0;
+	return ply_index_nlink(fs, at, st, *lower, links);
+}
+
+int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, struct ply_unlink_index *ui)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
-	unsigned int links;
+	unsigned int links, lower;
 	struct stat st;
 	int r;
 
@@ -433,22 +443,19 @@ int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, bool in_upper,
 	if (r)
 		return r;
 	r = ply_origin_get(fs, loc.layer, loc.at, &ui->fh);
+	if (!r)
+		r = dirops_index_links(fs, loc.at, &st, &ui->fh, &lower, &links);
 	if (r)
 		return r == -ENODATA ? 0 : r;
-	r = ply_index_nlink(fs, loc.at, &st, 0, &links);
-	if (r == -ENODATA)
-		return 0;
-	if (r)
-		return r;
 	ui->indexed = true;
 	ui->last = links <= 1;
-	/* The entry goes as well, which may be all that leads to it: its name was a lower one. */
+	/* The entry goes as well, which may be all that leads to it. */
 	if (ui->last)
 		r = ply_node_pin(fs->graph, n, loc.at);
 	if (r)
 		return r;
 	/* Relative to the upper's own count: a name that leaves the upper takes it along. */
-	return ply_index_set_nlink(fs, loc.at, (int)links - (int)st.st_nlink - (in_upper ? 0 : 1));
+	return ply_index_set_nlink(fs, loc.at, (int)links - (int)st.st_nlink);
 }
 
 void ply_dirops_index_end(struct ply_fs *fs, struct ply_unlink_index *ui)
@@ -457,28 +464,38 @@ void ply_dirops_index_end(struct ply_fs *fs, struct ply_unlink_index *ui)
 		ply_index_drop(fs, &ui->fh);
 }
 
-int ply_dirops_link_up(struct ply_fs *fs, struct ply_node *dir, int updir, const char *name, struct ply_node *n)
+int ply_dirops_link_up(struct ply_fs *fs, struct ply_node *dir, int updir, const char *name, struct ply_node *n,
+		       struct stat *st)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
-	unsigned int links;
-	struct stat st;
+	unsigned int links, lower = 0;
+	struct ply_fh fh;
+	bool counted;
 	int r;
 
 	r = ply_node_locate(fs->graph, n, &loc);
 	if (!r)
-		r = ply_sys_stat(loc.at, &st);
+		r = ply_sys_stat(loc.at, st);
 	if (r)
 		return r;
-	r = ply_index_nlink(fs, loc.at, &st, 0, &links);
-	if (!r)		/* the union's count stays, the upper's grows */
-		r = ply_index_set_nlink(fs, loc.at, (int)links - (int)st.st_nlink - 1);
-	else if (r == -ENODATA)
-		r = 0;
+	r = ply_origin_get(fs, loc.layer, loc.at, &fh);
+	if (!r)
+		r = dirops_index_links(fs, loc.at, st, &fh, &lower, &links);
+	if (r && r != -ENODATA)
+		return r;
+	counted = !r;
+	/*
+	 * The union's count stays and the upper's grows. A crash between must not find too small a count, for which the
+	 * index entry, and all that was written to the file, would be thrown away.
+	 */
+	r = counted && lower ? ply_index_set_nlink_lower(fs, loc.at, (int)links - (int)lower) : 0;
 	if (!r)
 		r = ply_sys_link(loc.at, PLY_AT(updir, name));
-	if (!r)
-		ply_dircache_upped(fs, dir, name);
-	return r;
+	if (r)
+		return r;
+	ply_dircache_upped(fs, dir, name);
+	st->st_nlink++;
+	return counted ? ply_index_set_nlink(fs, loc.at, (int)links - (int)st->st_nlink) : 0;
 }
 
 int ply_dirops_link(struct ply_fs *fs, struct ply_node *n, struct ply_node *dir, const char *name,
@@ -621,8 +638,13 @@ static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char
 	lower_object = atomic_load(&n->layer) != PLY_LAYER_UPPER;
 	/* Whoever has it open, or only knows it (O_PATH), goes on with the pin. */
 	r = state == 2 ? ply_node_pin(fs->graph, n, PLY_AT(up->fd, name)) : 0;
+	/* In upper without this name: as an upper's name it goes together with its link. */
+	if (!r && state == 0 && (atomic_load(&n->flags) & PLY_N_INDEXED) && !lower_object) {
+		r = ply_dirops_link_up(fs, dir, up->fd, name, n, &st);
+		state = 2;
+	}
 	if (!r)
-		r = ply_dirops_index_begin(fs, n, state == 2, &ui);
+		r = ply_dirops_index_begin(fs, n, &ui);
 	if (r)
 		goto out;
 	if (state == 0)

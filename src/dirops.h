@@ -35,14 +35,14 @@ int ply_dirops_check_name(const char *name);
 /* Marks a directory of upper or work opaque: xattr, or an .wh..wh..opq in it. */
 int ply_dirops_mark_opaque(struct ply_fs *fs, int dirfd, struct ply_at at);
 /*
- * What the loss of one name of `n` does to an indexed file, around the change on disk:
- * begin before it (`in_upper`: the name is an upper's name, whose link count falls by itself), end after it.
+ * What the loss of one name of `n` does to an indexed file, around the change on disk: begin before it, end after it.
+ * The name is an upper's, or has come up by ply_dirops_link_up: so the link count falls in the same step.
  */
 struct ply_unlink_index {
 	bool indexed, last;
 	struct ply_fh fh;
 };
-int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, bool in_upper, struct ply_unlink_index *ui);
+int ply_dirops_index_begin(struct ply_fs *fs, struct ply_node *n, struct ply_unlink_index *ui);
 void ply_dirops_index_end(struct ply_fs *fs, struct ply_unlink_index *ui);
 /*
  * A name of n went and others are left: the kernel counts its own idea of the links down when it gets our answer, also
@@ -50,7 +50,8 @@ void ply_dirops_index_end(struct ply_fs *fs, struct ply_unlink_index *ui);
  * went is told first, which waits for the end of the call that removed it. The caller holds no lock.
  */
 void ply_dirops_links_left(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n);
-/* An indexed file's lower name gets its name in upper too (kernel: ovl_link_up). */
-int ply_dirops_link_up(struct ply_fs *fs, struct ply_node *dir, int updir, const char *name, struct ply_node *n);
+/* An indexed file's lower name gets its name in upper too (kernel: ovl_link_up). *st: what is there then. */
+int ply_dirops_link_up(struct ply_fs *fs, struct ply_node *dir, int updir, const char *name, struct ply_node *n,
+		       struct stat *st);
 
 #endif

@@ -267,12 +267,22 @@ int ply_index_nlink(struct ply_fs *fs, struct ply_at upper, const struct stat *u
 	return 0;
 }
 
-int ply_index_set_nlink(struct ply_fs *fs, struct ply_at upper, int union_minus_upper)
+static int index_write_nlink(struct ply_fs *fs, struct ply_at upper, bool relative_to_upper, int diff)
 {
 	char val[16];
-	size_t len = ply_format_nlink_build(true, union_minus_upper, val);
+	size_t len = ply_format_nlink_build(relative_to_upper, diff, val);
 
 	return ply_sys_setxattr(upper, ply_format_attr(fs->layers.xns, OVL_NLINK), val, len, 0);
+}
+
+int ply_index_set_nlink(struct ply_fs *fs, struct ply_at upper, int union_minus_upper)
+{
+	return index_write_nlink(fs, upper, true, union_minus_upper);
+}
+
+int ply_index_set_nlink_lower(struct ply_fs *fs, struct ply_at upper, int union_minus_lower)
+{
+	return index_write_nlink(fs, upper, false, union_minus_lower);
 }
 
 int ply_index_drop(struct ply_fs *fs, const struct ply_fh *fh)

@@ -43,6 +43,8 @@ int ply_index_nlink(struct ply_fs *fs, struct ply_at upper, const struct stat *u
  * removed (kernel: ovl_set_nlink_upper: relative to the upper's st_nlink as it will be after it).
  */
 int ply_index_set_nlink(struct ply_fs *fs, struct ply_at upper, int union_minus_upper);
+/* The same relative to the lower's count, which is true before and after a name comes up (kernel: ovl_set_nlink_lower). */
+int ply_index_set_nlink_lower(struct ply_fs *fs, struct ply_at upper, int union_minus_lower);
 /* Removes the entry when the union count is 0. */
 int ply_index_drop(struct ply_fs *fs, const struct ply_fh *fh);
 

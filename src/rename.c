@@ -290,7 +290,7 @@ static int rename_link_up(struct rename_ctx *c, struct rename_end *e)
 		return 0;
 	if (PLY_WARN_ON(e->node->type == S_IFDIR || atomic_load(&e->node->layer) != PLY_LAYER_UPPER))
 		return -EIO;
-	r = ply_dirops_link_up(c->fs, e->dir, e->up->fd, e->name, e->node);
+	r = ply_dirops_link_up(c->fs, e->dir, e->up->fd, e->name, e->node, &e->st);
 	if (!r)
 		e->state = 2;
 	return r;
@@ -378,10 +378,14 @@ static int rename_replace(struct rename_ctx *c)
 		if (ply_dir_upper(victim))
 			r = ply_dirfd_pin(fs->graph, victim);
 	} else if (victim) {
-		if (c->to.state == 2)
+		/* In upper without this name: as an upper's name it goes together with its link. */
+		if (c->to.state == 0 && (atomic_load(&victim->flags) & PLY_N_INDEXED) &&
+		    atomic_load(&victim->layer) == PLY_LAYER_UPPER)
+			r = rename_link_up(c, &c->to);
+		if (!r && c->to.state == 2)
 			r = ply_node_pin(fs->graph, victim, PLY_AT(c->to.up->fd, c->to.name));
 		if (!r)
-			r = ply_dirops_index_begin(fs, victim, c->to.state == 2, &c->victim);
+			r = ply_dirops_index_begin(fs, victim, &c->victim);
 	}
 	if (r)
 		return r;

@@ -462,8 +462,7 @@ static int write_handle(const struct ply_layer *l, struct ply_at at, enum ply_ov
 	return ply_sys_setxattr(at, ply_format_attr(l->xns, attr), rec, len, 0);
 }
 
-/* The lower inode of an index entry: its link count, or -errno where it cannot be opened. */
-static int lower_nlink(struct ply_layers *ls, const struct ply_fh *fh)
+int ply_workdir_lower_nlink(struct ply_layers *ls, const struct ply_fh *fh)
 {
 	unsigned int nfs = atomic_load(&ls->nfs);
 	struct stat st;
@@ -497,7 +496,7 @@ static bool index_is_orphan(struct ply_layers *ls, struct ply_at at, const struc
 	n = ply_layer_getattr(ls->upper, at, OVL_NLINK, &val);
 	if (n < 0 || ply_format_nlink_parse(val, (size_t)n, &from_upper, &diff))
 		return false;
-	nlink = from_upper ? 1 : lower_nlink(ls, fh);
+	nlink = from_upper ? 1 : ply_workdir_lower_nlink(ls, fh);
 	return nlink >= 0 && nlink + diff <= 0;
 }
 

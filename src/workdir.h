@@ -48,6 +48,8 @@ void ply_workdir_close(struct ply_workdir *w);
 void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX]);
 /* Removes a temporary of any type, directories with all they hold (no symlink followed). Best effort. */
 void ply_workdir_discard(struct ply_workdir *w, const char *tmp);
+/* The lower inode that an index entry is of: its link count, or -errno where it cannot be opened. */
+int ply_workdir_lower_nlink(struct ply_layers *ls, const struct ply_fh *fh);
 /* Removes everything inside directory fd (whiteouts of a dead merged directory). -ENOTEMPTY never. */
 int ply_workdir_empty(int dirfd);
 

@@ -23,7 +23,7 @@ from power import Bad, Checker, Union, listing, plain, run, umount
 
 class Killer(power.Work):
     def __init__(self, args, seed):
-        super().__init__(None, None, seed)
+        super().__init__(None, None, seed, "index=off" not in args.options)
         self.args, self.kills, self.bad, self.what = args, 0, 0, []
         self.disk = os.path.join(args.dir, "disk")
         self.saved = os.path.join(args.dir, "saved")
