@@ -29,7 +29,6 @@ struct ply_copyup_ctx {
 	int fd;				/* writable, of regular ones; else -1 */
 	char tmp[PLY_TMP_MAX];		/* its name in work; "": it has none */
 	int pin;			/* O_PATH: how it is reached where names may not lead to it */
-	struct ply_node *place;		/* the directory that it was published in, referenced */
 };
 
 /* The new object. */

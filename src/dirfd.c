@@ -496,3 +496,61 @@ int ply_node_locate_data(struct ply_graph *g, struct ply_node *node, struct ply_
 	ply_node_put(g, n);
 	return r;
 }
+
+int ply_node_data_blocks(struct ply_graph *g, struct ply_node *node, blkcnt_t *out)
+{
+	struct ply_node *n = ply_node_current(g, node);
+	ply_autoloc loc = PLY_LOC_INIT;
+	uint64_t known = 0;
+	struct stat st;
+	int r = 0;
+
+	ply_node_lock(g, n);
+	if ((atomic_load(&n->flags) & PLY_N_METACOPY) && n->data)
+		known = n->data->blocks;
+	ply_node_unlock(g, n);
+	if (!known) {
+		r = ply_node_locate_data(g, n, &loc);
+		if (!r)
+			r = ply_sys_stat(loc.at, &st);
+		if (!r)
+			known = (uint64_t)st.st_blocks + 1;
+		/* Wherever the node is by now: its data are the same while they are a lower's. */
+		ply_node_lock(g, n);
+		if (!r && (atomic_load(&n->flags) & PLY_N_METACOPY) && n->data)
+			n->data->blocks = known;
+		ply_node_unlock(g, n);
+	}
+	ply_node_put(g, n);
+	if (r)
+		return r;
+	*out = (blkcnt_t)(known - 1);
+	return 0;
+}
+
+/* ---- times of directories that are put back ---- */
+
+static _Atomic uint64_t restore_seq;
+static atomic_uint restore_active;
+
+void ply_dir_restore_begin(void)
+{
+	/* In this order: who sees the new sequence sees that one is going on. */
+	atomic_fetch_add(&restore_active, 1);
+	atomic_fetch_add(&restore_seq, 1);
+}
+
+void ply_dir_restore_end(void)
+{
+	atomic_fetch_sub(&restore_active, 1);
+}
+
+bool ply_dir_restoring(void)
+{
+	return atomic_load(&restore_active) != 0;
+}
+
+uint64_t ply_dir_restore_seq(void)
+{
+	return atomic_load(&restore_seq);
+}

@@ -3,6 +3,7 @@
 #include "attr.h"
 #include "dirops.h"
 #include "io.h"
+#include "listers.h"
 #include "lookup.h"
 #include "plyfs-fuse.h"
 #include "readdir.h"
@@ -82,6 +83,12 @@ static bool op_name_ok(fuse_req_t req, const char *name)
 	return false;
 }
 
+/* The directory in which the request names something. NULL: answered. */
+static struct ply_node *op_dir_of(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	return op_name_ok(req, name) ? op_dir(req, parent) : NULL;
+}
+
 static struct ply_cred op_cred(fuse_req_t req)
 {
 	const struct fuse_ctx *c = fuse_req_ctx(req);
@@ -117,9 +124,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct stat st;
 	int err;
 
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
+	ply_autonode(dir, fs, op_dir_of(req, parent, name));
 	if (!dir.n)
 		return;
 	err = ply_lookup(fs, dir.n, name, &n, &st);
@@ -138,6 +143,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	ply_backing_looked_up(fs, n, op_pid(req));
+	if (n->type != S_IFDIR)
+		ply_listers_looked_up(dir.n, name);
 	ply_reply_entry(req, n, &st);
 }
 
@@ -170,7 +177,8 @@ static void op_reply_made(fuse_req_t req, int err, struct ply_node *n, const str
 	ply_node_put(g, n);
 }
 
-static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+/* mknod, mkdir and symlink, by the type in mode. */
+static void op_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target)
 {
 	struct ply_fs *fs = op_fs(req);
 	struct ply_cred cred = op_cred(req);
@@ -178,47 +186,31 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	struct stat st;
 	int err;
 
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
+	ply_autonode(dir, fs, op_dir_of(req, parent, name));
 	if (!dir.n)
 		return;
-	err = ply_dirops_mknod(fs, dir.n, name, mode, rdev, &cred, &n, &st);
+	if (S_ISDIR(mode))
+		err = ply_dirops_mkdir(fs, dir.n, name, mode & ~(mode_t)S_IFMT, &cred, &n, &st);
+	else if (S_ISLNK(mode))
+		err = ply_dirops_symlink(fs, dir.n, name, target, &cred, &n, &st);
+	else
+		err = ply_dirops_mknod(fs, dir.n, name, mode, rdev, &cred, &n, &st);
 	op_reply_made(req, err, n, &st);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	op_make(req, parent, name, mode, rdev, NULL);
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	struct ply_fs *fs = op_fs(req);
-	struct ply_cred cred = op_cred(req);
-	struct ply_node *n = NULL;
-	struct stat st;
-	int err;
-
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
-	if (!dir.n)
-		return;
-	err = ply_dirops_mkdir(fs, dir.n, name, mode, &cred, &n, &st);
-	op_reply_made(req, err, n, &st);
+	op_make(req, parent, name, S_IFDIR | mode, 0, NULL);
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	struct ply_fs *fs = op_fs(req);
-	struct ply_cred cred = op_cred(req);
-	struct ply_node *n = NULL;
-	struct stat st;
-	int err;
-
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
-	if (!dir.n)
-		return;
-	err = ply_dirops_symlink(fs, dir.n, name, target, &cred, &n, &st);
-	op_reply_made(req, err, n, &st);
+	op_make(req, parent, name, S_IFLNK, 0, target);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
@@ -227,12 +219,10 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 	struct stat st;
 	int err;
 
-	if (!op_name_ok(req, name))
-		return;
 	ply_autonode(n, fs, op_node(req, ino));
 	if (!n.n)
 		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
+	ply_autonode(dir, fs, op_dir_of(req, parent, name));
 	if (!dir.n)
 		return;
 	err = ply_dirops_link(fs, n.n, dir.n, name, &st);
@@ -246,9 +236,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct ply_fs *fs = op_fs(req);
 
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
+	ply_autonode(dir, fs, op_dir_of(req, parent, name));
 	if (dir.n)
 		ply_reply_err(req, ply_dirops_unlink(fs, dir.n, name));
 }
@@ -257,9 +245,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct ply_fs *fs = op_fs(req);
 
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
+	ply_autonode(dir, fs, op_dir_of(req, parent, name));
 	if (dir.n)
 		ply_reply_err(req, ply_dirops_rmdir(fs, dir.n, name));
 }
@@ -269,12 +255,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
 	struct ply_fs *fs = op_fs(req);
 
-	if (!op_name_ok(req, name) || !op_name_ok(req, newname))
-		return;
-	ply_autonode(from, fs, op_dir(req, parent));
+	ply_autonode(from, fs, op_dir_of(req, parent, name));
 	if (!from.n)
 		return;
-	ply_autonode(to, fs, op_dir(req, newparent));
+	ply_autonode(to, fs, op_dir_of(req, newparent, newname));
 	if (to.n)
 		ply_reply_err(req, ply_rename(fs, from.n, name, to.n, newname, flags));
 }
@@ -536,9 +520,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct stat st;
 	int err, fd;
 
-	if (!op_name_ok(req, name))
-		return;
-	ply_autonode(dir, fs, op_dir(req, parent));
+	ply_autonode(dir, fs, op_dir_of(req, parent, name));
 	if (!dir.n)
 		return;
 	err = ply_dirops_create(fs, dir.n, name, mode, fi->flags, &cred, &fd, &n, &st);
@@ -728,7 +710,7 @@ static void op_readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 		return;
 	err = ply_reply_dir_begin(&d, req, size, plus);
 	if (!err)
-		err = ply_readdir(fs, dir.n, (uint64_t)off, plus, readdir_emit, &d, &at_end);
+		err = ply_readdir(fs, dir.n, (uint64_t)off, plus, op_pid(req), readdir_emit, &d, &at_end);
 	/* readdir.h says why. */
 	if (!err && !d.used && at_end && dir.n->dir->lost_name && fs->up.inval_inode)
 		fs->up.inval_inode(fs->up.arg, dir.n->id, 0, 0);

@@ -5,6 +5,7 @@
 
 #include "layer.h"
 #include "lock.h"
+#include "slab.h"
 #include "util.h"
 
 #define GRAPH_STRIPES 64
@@ -30,6 +31,8 @@ struct ply_graph {
 	void *hook_arg;
 	atomic_size_t freed, live;	/* nodes freed since memory was given back; nodes that were left at the last one */
 
+	struct ply_slabs slabs;		/* nodes with their first names */
+
 	pthread_mutex_t lock;		/* table lock: everything down to the blank line */
 	struct ply_htable ids, names;
 	struct ply_htable idents, owners;	/* identities by object, and by node */
@@ -48,6 +51,13 @@ struct ply_graph {
 
 /* Bytes of a struct ply_name before its text, without the padding that sizeof has. */
 #define PLY_NAME_HEAD offsetof(struct ply_name, name)
+
+/* The pointer to its node stands before a name that is not embedded. */
+struct ply_name_own {
+	struct ply_node *node;
+	uint64_t name[];
+};
+struct ply_node *ply_graph_name_node(const struct ply_name *nm);
 
 /* An identity of a node; in two tables, so that all of a node's can be found. */
 struct ply_ident {

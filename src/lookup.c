@@ -207,12 +207,29 @@ static int found_lower(struct found *f)
 	return r ? r : found_ask_index(f);
 }
 
-static int node_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+static int node_stat_now(struct ply_fs *fs, struct ply_node *n, struct stat *st)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	int r = ply_node_locate(fs->graph, n, &loc);
 
 	return r ? r : ply_layer_stat(loc.layer, loc.at, st);
+}
+
+/* Of a directory not what a copy-up below it leaves for a moment: the kernel would keep that for ever. */
+static int node_stat(struct ply_fs *fs, struct ply_node *n, struct stat *st)
+{
+	uint64_t seq = ply_dir_restore_seq();
+	int r;
+
+	if (!S_ISDIR(n->type))
+		return node_stat_now(fs, n, st);
+	if (!ply_dir_restoring()) {
+		r = node_stat_now(fs, n, st);
+		if (ply_dir_restore_seq() == seq)
+			return r;
+	}
+	PLY_RDLOCK(lock, &n->dir->lock);
+	return node_stat_now(fs, n, st);
 }
 
 /* Another name of a file that is there already. 0, or -ENOENT: not there. */
@@ -334,8 +351,14 @@ static int found_node(struct found *f, struct ply_node **out, struct stat *st)
 	if (r)
 		return r;
 	r = found_publish(f, n, out);
-	if (r)
+	if (r) {
 		ply_node_put(f->fs->graph, n);
+	} else if (*out != n) {
+		/* Somebody was faster, and may have changed it since we looked. */
+		r = node_stat(f->fs, *out, st);
+		if (r)
+			ply_node_put(f->fs->graph, *out);
+	}
 	return r;
 }
 
@@ -423,6 +446,24 @@ int ply_lookup(struct ply_fs *fs, struct ply_node *dir, const char *name,
 	return r;
 }
 
+int ply_lookup_node(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node **out)
+{
+	struct ply_node *n;
+	struct stat st;
+	int r;
+
+	if (!S_ISDIR(dir->type))
+		return -ENOTDIR;
+	r = ply_lookup_check_name(name);
+	if (r)
+		return r;
+	n = ply_name_find(fs->graph, dir, name);
+	if (!n)
+		return ply_lookup(fs, dir, name, out, &st);
+	*out = n;
+	return 0;
+}
+
 /* ---- for those who change names ---- */
 
 /* What ld has at `name`: 0 nothing, 1 a whiteout, 2 an object. */
@@ -456,6 +497,16 @@ int ply_lookup_upper_state(struct ply_fs *fs, struct ply_node *dir, const char *
 	struct ply_ldir *up = ply_dir_upper(dir);
 
 	return up ? ldir_state(fs, dir, up, name, st) : 0;
+}
+
+int ply_lookup_node_state(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n,
+			  struct stat *st, bool *sure)
+{
+	/* Of several names some may be in upper and others not. */
+	*sure = n->type != S_IFDIR && !(atomic_load(&n->flags) & (PLY_N_HARDLINK | PLY_N_INDEXED | PLY_N_STALE));
+	if (!*sure)
+		return ply_lookup_upper_state(fs, dir, name, st);
+	return atomic_load(&n->layer) == PLY_LAYER_UPPER ? 2 : 0;
 }
 
 int ply_lookup_lower_has(struct ply_fs *fs, struct ply_node *dir, const char *name)

@@ -19,6 +19,8 @@ int ply_lookup_check_name(const char *name);
  */
 int ply_lookup(struct ply_fs *fs, struct ply_node *dir, const char *name,
 	       struct ply_node **out, struct stat *st);
+/* The node alone: one that is known already is not looked at in its layer. */
+int ply_lookup_node(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node **out);
 /* Same for callers that hold tree (any way) and dir->lock (any way; not needed under tree for writing). */
 int ply_lookup_locked(struct ply_fs *fs, struct ply_node *dir, const char *name,
 		      struct ply_node **out, struct stat *st);
@@ -30,6 +32,12 @@ int ply_lookup_locked(struct ply_fs *fs, struct ply_node *dir, const char *name,
 int ply_lookup_lower_has(struct ply_fs *fs, struct ply_node *dir, const char *name);
 /* What is at `name` of dir's upper directory: 0 nothing, 1 a whiteout, 2 an object; -errno. Locks as above. */
 int ply_lookup_upper_state(struct ply_fs *fs, struct ply_node *dir, const char *name, struct stat *st);
+/*
+ * The same for a name that has the live node n, which may tell it without looking: then *sure, and *st is not set
+ * (such a file has no other link). Somebody else's changes of upper are not seen then.
+ */
+int ply_lookup_node_state(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n,
+			  struct stat *st, bool *sure);
 /*
  * After something was made in upper at (dir, name) by us: node for it. Caller holds dir->lock
  * for writing (or tree for writing). A directory made here is opaque or has no lower: pure. *out has a reference.

@@ -21,19 +21,33 @@ static void node_set_flags(struct ply_graph *g, struct ply_node *n, unsigned int
 static struct ply_name *name_alloc(const char *name)
 {
 	size_t len = strlen(name);
-	struct ply_name *nm = malloc(ply_max(sizeof(*nm), PLY_NAME_HEAD + len + 1));
+	struct ply_name_own *own = malloc(sizeof(*own) + ply_max(sizeof(struct ply_name), PLY_NAME_HEAD + len + 1));
+	struct ply_name *nm;
 
-	if (!nm)
+	if (!own)
 		return NULL;
+	nm = (struct ply_name *)(void *)own->name;
 	memset(nm, 0, PLY_NAME_HEAD);
 	memcpy(nm->name, name, len + 1);
 	return nm;
 }
 
+static void name_set_node(struct ply_name *nm, struct ply_node *node)
+{
+	if (!nm->embedded)
+		ply_container_of((void *)nm, struct ply_name_own, name)->node = node;
+}
+
+void ply_name_discard(struct ply_name *prepared)
+{
+	if (prepared)
+		free(ply_container_of((void *)prepared, struct ply_name_own, name));
+}
+
 /* The name goes into the list of its node, and into the table. */
 static void name_attach(struct ply_graph *g, struct ply_name *nm, struct ply_node *parent, struct ply_node *node)
 {
-	nm->node = node;
+	name_set_node(nm, node);
 	nm->parent = parent;
 	nm->next = node->names;
 	node->names = nm;
@@ -57,11 +71,26 @@ struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, con
 {
 	PLY_MUTEX(lock, &g->lock);
 	struct ply_name *nm = ply_graph_find_name(g, parent, name, NULL);
+	struct ply_node *n;
 
 	if (!nm)
 		return NULL;
-	nm->node->refs++;
-	return nm->node;
+	n = ply_graph_name_node(nm);
+	n->refs++;
+	return n;
+}
+
+bool ply_name_known(struct ply_graph *g, struct ply_node *parent, const char *name, uint64_t *ino, mode_t *type)
+{
+	PLY_MUTEX(lock, &g->lock);
+	struct ply_name *nm = ply_graph_find_name(g, parent, name, NULL);
+	const struct ply_node *n = nm ? ply_graph_name_node(nm) : NULL;
+
+	if (!n || !n->nlookup)
+		return false;
+	*ino = n->ino;
+	*type = n->type;
+	return true;
 }
 
 /* Memory behind the node if there is still some and the name fits, else its own. */
@@ -88,10 +117,12 @@ static int name_add(struct ply_graph *g, struct ply_node *parent, const char *na
 	struct ply_name *nm = ply_graph_find_name(g, parent, name, NULL);
 
 	if (nm) {
-		if (nm->node == node)
+		struct ply_node *n = ply_graph_name_node(nm);
+
+		if (n == node)
 			return 0;
-		nm->node->refs++;
-		*have = nm->node;
+		n->refs++;
+		*have = n;
 		return -EEXIST;
 	}
 	if (strlen(name) > NODE_NAME_MAX)
@@ -216,7 +247,7 @@ int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex)
 	}
 	node_set_flags(g, n, PLY_N_INDEXED, 0);
 	pthread_mutex_unlock(&g->lock);
-	free(fresh);
+	ply_name_discard(fresh);
 	return 0;
 }
 
@@ -289,7 +320,7 @@ static int handoff_own_names(struct ply_graph *g, struct ply_node *old)
 		copy = name_alloc(nm->name);
 		if (!copy)
 			return -ENOMEM;
-		copy->node = nm->node;
+		name_set_node(copy, old);
 		copy->parent = nm->parent;
 		copy->dead = nm->dead;
 		copy->elsewhere = nm->elsewhere;
@@ -313,7 +344,7 @@ static void handoff_move(struct ply_graph *g, struct ply_node *old, struct ply_n
 	fresh->names = old->names;
 	old->names = NULL;
 	for (struct ply_name *nm = fresh->names; nm; nm = nm->next)
-		nm->node = fresh;
+		name_set_node(nm, fresh);
 	ply_graph_drop_idents(g, old, &list);
 	while (list) {
 		struct ply_ident *i = ply_container_of(list, struct ply_ident, by_node);

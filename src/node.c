@@ -126,6 +126,15 @@ static struct ply_node *find_id(const struct ply_graph *g, uint64_t id)
 	return NULL;
 }
 
+struct ply_node *ply_graph_name_node(const struct ply_name *nm)
+{
+	const char *at = (const char *)nm;
+
+	if (nm->embedded)
+		return (struct ply_node *)(uintptr_t)(at - sizeof(struct ply_node));
+	return ((const struct ply_name_own *)(const void *)(at - offsetof(struct ply_name_own, name)))->node;
+}
+
 /* node NULL: whoever has the name. */
 struct ply_name *ply_graph_find_name(const struct ply_graph *g, const struct ply_node *parent,
 				  const char *name, const struct ply_node *node)
@@ -135,7 +144,7 @@ struct ply_name *ply_graph_find_name(const struct ply_graph *g, const struct ply
 	for (; l; l = l->next) {
 		struct ply_name *nm = ply_container_of(l, struct ply_name, link);
 
-		if (nm->parent == parent && (!node || nm->node == node) && !strcmp(nm->name, name))
+		if (nm->parent == parent && (!node || ply_graph_name_node(nm) == node) && !strcmp(nm->name, name))
 			return nm;
 	}
 	return NULL;
@@ -167,6 +176,7 @@ int ply_graph_new(struct ply_graph **out, struct ply_layers *ls, unsigned int ma
 	g->next_id = PLY_ROOT_ID + 1;
 	g->max_fds = max_dirfds;
 	ply_list_init(&g->lru);
+	ply_slabs_init(&g->slabs);
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_mutex_init(&g->fds_lock, NULL);
 	for (int i = 0; i < GRAPH_STRIPES; i++) {
@@ -227,7 +237,7 @@ static void node_destroy(struct ply_graph *g, struct ply_node *n)
 		if (f && g->file_free)
 			g->file_free(g->hook_arg, f);
 	}
-	free(n);
+	ply_slab_free(&g->slabs, n, sizeof(*n) + n->room);
 }
 
 static void graph_free_all(struct ply_graph *g)
@@ -241,7 +251,7 @@ static void graph_free_all(struct ply_graph *g)
 
 				n->names = nm->next;
 				if (!nm->embedded)
-					free(nm);
+					ply_name_discard(nm);
 			}
 		}
 	for (size_t i = 0; i <= g->ids.mask; i++)
@@ -272,6 +282,7 @@ void ply_graph_free(struct ply_graph *g)
 	free(g->names.bucket);
 	free(g->idents.bucket);
 	free(g->owners.bucket);
+	ply_slabs_end(&g->slabs);
 	for (int i = 0; i < GRAPH_STRIPES; i++) {
 		pthread_mutex_destroy(&g->stripe[i].lock);
 		pthread_cond_destroy(&g->stripe[i].copyup);
@@ -334,7 +345,7 @@ static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino
 
 	if (PLY_WARN_ON(!ino) || nlower > UINT16_MAX || room > UINT16_MAX)
 		return -EIO;
-	n = calloc(1, sizeof(*n) + room);
+	n = ply_slab_alloc(&g->slabs, sizeof(*n) + room);
 	if (!n)
 		return -ENOMEM;
 	n->type = (uint16_t)(type & S_IFMT);
@@ -344,7 +355,7 @@ static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino
 	n->room = (uint16_t)room;
 	atomic_store(&n->layer, layer);
 	if (S_ISDIR(type) && dir_new(lower, nlower, has_upper, id == PLY_ROOT_ID, &n->dir)) {
-		free(n);
+		ply_slab_free(&g->slabs, n, sizeof(*n) + room);
 		return -ENOMEM;
 	}
 
@@ -434,13 +445,13 @@ void ply_graph_free_name(struct ply_graph *g, struct ply_name *nm)
 	if (nm->embedded)
 		return;
 	g->bytes -= PLY_NAME_HEAD + strlen(nm->name) + 1;
-	free(nm);
+	ply_name_discard(nm);
 }
 
 /* Takes a name out of its node's list and the table; its parent's reference goes to the caller. */
 void ply_graph_detach_name(struct ply_graph *g, struct ply_name *nm)
 {
-	struct ply_name **p = &nm->node->names;
+	struct ply_name **p = &ply_graph_name_node(nm)->names;
 
 	while (*p && *p != nm)
 		p = &(*p)->next;

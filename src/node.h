@@ -62,20 +62,21 @@ struct ply_dir {
 
 /* --- names --- */
 
+/* Of a cached file this and struct ply_node are all that there is: every byte counts. */
 struct ply_name {
-	struct ply_hlink link;		/* table lock */
+	struct ply_hlink link;		/* table lock, and all below */
 	struct ply_name *next;		/* the node's other names */
-	struct ply_node *node;
 	/* Holds a reference on it. NULL: this is not a name but the node's entry in work/index. */
 	struct ply_node *parent;
-	bool dead;			/* gone from the union; kept because a lower object is reached by it */
-	bool embedded;			/* lives in the node's own memory */
-	bool elsewhere;			/* found in another lower than node->layer: does not lead there */
+	bool dead : 1;			/* gone from the union; kept because a lower object is reached by it */
+	bool embedded : 1;		/* lives in the node's own memory, right behind it; else it knows its node: graph.h */
+	bool elsewhere : 1;		/* found in another lower than node->layer: does not lead there */
 	char name[];
 };
 
 /* Where the data of a metacopy file is: a lower layer and a path from its root. */
 struct ply_dataref {
+	uint64_t blocks;		/* node lock, once a node's: its st_blocks + 1; 0: not asked so far */
 	uint16_t layer;
 	char path[];
 };
@@ -157,6 +158,11 @@ void ply_node_put(struct ply_graph *g, struct ply_node *n);
 /* The live node at (parent, name), with a reference, or NULL. */
 struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, const char *name);
 /*
+ * Is (parent, name) a live node that the kernel has? Then its number and type. What it caches for ever
+ * need not be told again.
+ */
+bool ply_name_known(struct ply_graph *g, struct ply_node *parent, const char *name, uint64_t *ino, mode_t *type);
+/*
  * Gives node the name (parent, name). When another live node has it already, that one
  * is returned in *have with a reference and -EEXIST. Directories have exactly one name.
  */
@@ -176,6 +182,8 @@ void ply_name_remove(struct ply_graph *g, struct ply_node *parent, const char *n
  * ply_name_prepare(). A target's name must have been removed before. Caller holds tree for writing.
  */
 struct ply_name *ply_name_prepare(const char *name);
+/* One that was prepared and is not wanted. */
+void ply_name_discard(struct ply_name *prepared);
 void ply_name_move(struct ply_graph *g, struct ply_node *op, const char *on,
 		   struct ply_node *np, struct ply_name *prepared, struct ply_node *node);
 /*
@@ -256,6 +264,15 @@ int ply_dir_path(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld,
 /* Freezes the lower ldirs' paths, before the directory moves. Caller holds tree for writing. */
 int ply_dir_freeze(struct ply_graph *g, struct ply_node *dir);
 
+/*
+ * Around the steps of a copy-up that change a directory's times and put them back, under its
+ * lock. A stat of a directory is good if none was going on and the sequence did not change meanwhile.
+ */
+void ply_dir_restore_begin(void);
+void ply_dir_restore_end(void);
+bool ply_dir_restoring(void);
+uint64_t ply_dir_restore_seq(void);
+
 /* A located object: use `at` while loc lives; release with ply_loc_release(). */
 struct ply_loc {
 	struct ply_at at;
@@ -272,6 +289,8 @@ struct ply_loc {
 int ply_node_locate(struct ply_graph *g, struct ply_node *n, struct ply_loc *loc);
 /* The same for the data (follows metacopy). */
 int ply_node_locate_data(struct ply_graph *g, struct ply_node *n, struct ply_loc *loc);
+/* st_blocks of a metacopy file's data, which lower keeps as they are: asked once. Errors as above. */
+int ply_node_data_blocks(struct ply_graph *g, struct ply_node *n, blkcnt_t *out);
 void ply_loc_release(struct ply_loc *loc);
 #define ply_autoloc __attribute__((cleanup(ply_loc_release))) struct ply_loc
 #define PLY_LOC_INIT { .own_fd = -1 }

@@ -259,9 +259,9 @@ static int publish_locked(struct ply_copyup_ctx *c, struct publish_place *p)
 	r = ply_dirfd_get(c->fs->graph, p->parent, ld, &p->dir);
 	if (r)
 		return r;
-	ply_attr_restore_begin();
+	ply_dir_restore_begin();
 	r = publish_place_it(c, p);
-	ply_attr_restore_end();
+	ply_dir_restore_end();
 	ply_dirfd_put(c->fs->graph, p->dir);
 	return r;
 }
@@ -327,10 +327,8 @@ int ply_publish(struct ply_copyup_ctx *c)
 		return r;
 	r = publish_locked(c, &p);
 	PLY_RWUNLOCK(tree);
-	if (r) {
-		ply_node_put(c->fs->graph, p.parent);
-		return r;
-	}
-	c->place = p.parent;
-	return publish_sync_dir(c, c->place);
+	if (!r)
+		r = publish_sync_dir(c, p.parent);
+	ply_node_put(c->fs->graph, p.parent);
+	return r;
 }

@@ -9,7 +9,7 @@
  * The caller holds the node's copy-up lock and nothing else. Takes tree for reading and the parent's dir
  * lock for writing: the name is looked for again, since it may have been renamed or unlinked
  * during the copy. One without a name is kept by its pin alone. 0: published and switched (c->made is false
- * then, c->place set); 1: the name is now in a directory that is not in upper yet, begin again; -errno, and nothing is left
+ * then); 1: the name is now in a directory that is not in upper yet, begin again; -errno, and nothing is left
  * but the temporary.
  */
 int ply_publish(struct ply_copyup_ctx *c);

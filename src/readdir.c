@@ -2,6 +2,7 @@
 #include "readdir.h"
 #include "attr.h"
 #include "dircache.h"
+#include "listers.h"
 #include "lookup.h"
 
 #include <dirent.h>
@@ -11,6 +12,7 @@
 #define OFF_DOTDOT 2
 /* Names that are copied at a time: emitting needs the locks to be free. */
 #define BATCH 64
+#define PROBE_MIN 4		/* files of a directory among which one is left out */
 
 struct item {
 	uint64_t cookie, ino;
@@ -22,6 +24,10 @@ struct listing {
 	struct ply_fs *fs;
 	struct ply_node *dir;
 	bool plus;
+	pid_t pid;
+	bool known;			/* what the kernel knows stays valid there */
+	bool want;			/* attributes of files too */
+	bool probe;			/* the next one is left out */
 	int (*emit)(void *arg, const struct ply_readdir_entry *e);
 	void *arg;
 	uint64_t off;			/* the last one that was emitted or left out */
@@ -168,6 +174,44 @@ static void listing_dots(struct listing *l)
 	}
 }
 
+/* How much of it is wanted. The first batch of a directory. */
+static void listing_guess(struct listing *l)
+{
+	unsigned int files = 0;
+
+	l->want = !l->plus || ply_listers_want(l->pid);
+	if (!l->plus || !l->pid || l->off > OFF_DOTDOT)
+		return;
+	for (unsigned int i = 0; i < l->n; i++)
+		files += l->item[i].type != DT_DIR;
+	if (files < PROBE_MIN)
+		return;
+	l->probe = l->want && ply_listers_probe(l->pid);
+	if (!l->want)
+		ply_listers_left_out(l->pid, l->dir, NULL);
+}
+
+/* Is the name alone enough, with its number and type? */
+static bool listing_name_only(struct listing *l, struct ply_readdir_entry *e)
+{
+	mode_t type;
+
+	if (!l->plus)
+		return e->ino;
+	if (l->known && ply_name_known(l->fs->graph, l->dir, e->name, &e->ino, &type)) {
+		e->type = IFTODT(type);
+		return true;
+	}
+	/* Directories are entered, more often than not. */
+	if (!e->ino || e->type == DT_DIR)
+		return false;
+	if (!l->probe)
+		return !l->want;
+	l->probe = false;
+	ply_listers_left_out(l->pid, l->dir, e->name);
+	return true;
+}
+
 static void listing_batch(struct listing *l)
 {
 	for (unsigned int i = 0; i < l->n && !l->full; i++) {
@@ -177,7 +221,7 @@ static void listing_batch(struct listing *l)
 		};
 		struct stat st;
 
-		if ((l->plus || !e.ino) && listing_look(l, &e, &st)) {
+		if (!listing_name_only(l, &e) && listing_look(l, &e, &st)) {
 			l->off = it->cookie;
 			continue;
 		}
@@ -185,10 +229,14 @@ static void listing_batch(struct listing *l)
 	}
 }
 
-int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus,
+int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus, pid_t pid,
 		int (*emit)(void *arg, const struct ply_readdir_entry *e), void *arg, bool *at_end)
 {
-	struct listing l = { .fs = fs, .dir = dir, .plus = plus, .emit = emit, .arg = arg, .off = off };
+	struct listing l = {
+		.fs = fs, .dir = dir, .plus = plus, .pid = pid, .known = fs->opt->timeout < 0,
+		.emit = emit, .arg = arg, .off = off,
+	};
+	bool guessed = false;
 	int r = 0;
 
 	if (!S_ISDIR(dir->type))
@@ -198,6 +246,9 @@ int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus
 		r = listing_fill(&l);
 		if (r)
 			break;
+		if (!guessed)
+			listing_guess(&l);
+		guessed = true;
 		listing_batch(&l);
 	}
 	ply_buf_free(&l.names);

@@ -23,11 +23,12 @@ struct ply_readdir_entry {
 };
 /*
  * Lists from `off` on: "." (off 1), ".." (off 2), then cookies (>= 16). emit returns 0 to go on,
- * 1 when the buffer is full (the entry was not taken, and the node reference stays ours). plus: looks each name up.
+ * 1 when the buffer is full (the entry was not taken, and the node reference stays ours). plus: looks each name
+ * up that the kernel does not know already, unless `pid` (0: nobody) does not care (listers.h).
  * Takes its own locks; emit is called without any. Returns 0, or -errno when nothing was emitted.
  * *at_end: the end was reached (the caller does the inval of the comment above before an empty reply).
  */
-int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus,
+int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus, pid_t pid,
 		int (*emit)(void *arg, const struct ply_readdir_entry *e), void *arg, bool *at_end);
 
 #endif

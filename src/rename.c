@@ -27,6 +27,7 @@ struct rename_ctx {
 	struct ply_fs *fs;
 	struct rename_end from, to;
 	unsigned int flags;
+	bool again;			/* not the first try */
 	struct ply_name *name_to, *name_from;	/* names made beforehand */
 	struct ply_unlink_index victim;
 	bool links_left;		/* the file that was replaced has other names */
@@ -36,13 +37,6 @@ struct rename_ctx {
 };
 
 /* ---- before the lock: bring everything up ---- */
-
-static int rename_find(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node **out)
-{
-	struct stat st;
-
-	return ply_lookup(fs, dir, name, out, &st);
-}
 
 static int rename_bring_up(struct ply_fs *fs, struct ply_node *n)
 {
@@ -59,10 +53,14 @@ static int rename_prepare(struct rename_ctx *c)
 	struct ply_fs *fs = c->fs;
 	int r;
 
-	r = rename_find(fs, c->from.dir, c->from.name, &c->from.node);
+	r = ply_lookup_node(fs, c->from.dir, c->from.name, &c->from.node);
 	if (r)
 		return r;
-	r = rename_find(fs, c->to.dir, c->to.name, &c->to.node);
+	/* The kernel has just looked both names up; that the target is free is seen under the lock. */
+	if (c->again || (c->flags & RENAME_EXCHANGE))
+		r = ply_lookup_node(fs, c->to.dir, c->to.name, &c->to.node);
+	else
+		c->to.node = ply_name_find(fs->graph, c->to.dir, c->to.name);
 	if (r == -ENOENT)
 		c->to.node = NULL;
 	else if (r)
@@ -94,6 +92,7 @@ static int rename_look(struct rename_ctx *c, struct rename_end *e)
 	struct ply_fs *fs = c->fs;
 	struct ply_node *now;
 	struct ply_ldir *ld;
+	bool sure;
 	int r;
 
 	if (atomic_load(&e->dir->dir->removed))
@@ -109,7 +108,12 @@ static int rename_look(struct rename_ctx *c, struct rename_end *e)
 	r = ply_dirfd_get(fs->graph, e->dir, ld, &e->up);
 	if (r)
 		return r;
-	e->state = ply_lookup_upper_state(fs, e->dir, e->name, &e->st);
+	if (e->node) {
+		e->st.st_nlink = 1;
+		e->state = ply_lookup_node_state(fs, e->dir, e->name, e->node, &e->st, &sure);
+	} else {
+		e->state = ply_lookup_upper_state(fs, e->dir, e->name, &e->st);
+	}
 	if (e->state < 0)
 		return e->state;
 	e->lower = e->dir->dir->nlower ? ply_lookup_lower_has(fs, e->dir, e->name) : 0;
@@ -511,7 +515,7 @@ int ply_rename(struct ply_fs *fs, struct ply_node *odir, const char *oname,
 		return -EROFS;
 	for (i = 0; i < RENAME_TRIES; i++) {
 		struct rename_ctx c = {
-			.fs = fs, .flags = flags,
+			.fs = fs, .flags = flags, .again = i > 0,
 			.from = { .dir = odir, .name = oname }, .to = { .dir = ndir, .name = nname },
 			.name_to = ply_name_prepare(nname), .name_from = ply_name_prepare(oname),
 		};
@@ -523,8 +527,8 @@ int ply_rename(struct ply_fs *fs, struct ply_node *odir, const char *oname,
 			ply_dirops_links_left(fs, ndir, nname, c.to.node);
 		rename_end_release(fs, &c.from);
 		rename_end_release(fs, &c.to);
-		free(c.name_to);
-		free(c.name_from);
+		ply_name_discard(c.name_to);
+		ply_name_discard(c.name_from);
 		if (r != -EAGAIN && r != -ESTALE)
 			return r;
 	}

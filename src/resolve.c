@@ -384,6 +384,7 @@ static int dataref_new(unsigned int layer, const char *path, struct ply_dataref 
 
 	if (!d)
 		return -ENOMEM;
+	d->blocks = 0;
 	d->layer = (uint16_t)layer;
 	memcpy(d->path, path, len);
 	*out = d;

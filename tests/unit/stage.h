@@ -209,7 +209,7 @@ static inline bool stage_list(struct ply_node *dir, uint64_t off, bool plus, siz
 
 	memset(s, 0, sizeof(*s));
 	s->room = room;
-	assert_int_equal(ply_readdir(fs, dir, off, plus, stage_emit, s, &end), 0);
+	assert_int_equal(ply_readdir(fs, dir, off, plus, 0, stage_emit, s, &end), 0);
 	return end;
 }
 

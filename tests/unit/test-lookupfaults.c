@@ -103,7 +103,7 @@ static void test_listing(void **state)
 				stage_set(false);
 				d = stage_node(sub ? "d" : "");
 				faults_arm(n, EIO, FAULTS_ANY);
-				r = ply_readdir(fs, d, 2, plus, emit, &s, &end);
+				r = ply_readdir(fs, d, 2, plus, 0, emit, &s, &end);
 				failed = faults_disarm();
 				assert_int_equal(s.bad, 0);
 				if (failed && r)
@@ -113,7 +113,7 @@ static void test_listing(void **state)
 				if (!r && end)
 					assert_int_equal(s.n, sub ? 3 : 5);
 				s = (struct names){ 0 };
-				assert_int_equal(ply_readdir(fs, d, 2, plus, emit, &s, &end), 0);
+				assert_int_equal(ply_readdir(fs, d, 2, plus, 0, emit, &s, &end), 0);
 				assert_int_equal(s.n, sub ? 3 : 5);
 				assert_true(end);
 				ply_node_put(fs->graph, d);

@@ -113,7 +113,7 @@ static void dump_dir(struct ply_buf *out, struct ply_node *dir, const char *path
 	bool end;
 	size_t i;
 
-	assert_int_equal(ply_readdir(fs, dir, 0, false, dump_emit, &d, &end), 0);
+	assert_int_equal(ply_readdir(fs, dir, 0, false, 0, dump_emit, &d, &end), 0);
 	assert_true(end);
 	if (d.n)
 		qsort(d.names, d.n, sizeof(*d.names), by_name);
