@@ -356,8 +356,9 @@ def chart(results, path):
         f"set ytics scale 0 nomirror tc rgb '{INK}' ({tics})",
         f"set grid xtics lc rgb '{INK}' lw 0.3 dt 3",
         f"set arrow from 1, 0.4 to 1, {n + 0.6} nohead lw 1.5 lc rgb '{INK}' back",
+        "set tmargin 4",
         f"set title 'time as a ratio to kernel overlayfs (= 1); left is faster' tc rgb '{INK}'",
-        f"set key outside top center horizontal tc rgb '{INK}'",
+        f"set key at screen 0.98, screen {1 - 12 / height} right top horizontal maxcols 5 samplen 1.5 width -1 tc rgb '{INK}'",
         "plot " + ", ".join(plots),
     ]
     gnuplot("\n".join(script) + "\n", path)
