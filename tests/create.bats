@@ -77,6 +77,8 @@ load lib/common
 		, open b f r , check b 4096 4096 x , check b 0 4096 '\0' , open n new rw+creat+direct , fill n 0 8192 y , check n 0 8192 y
 	# buffered readers see direct writes (fuse-overlayfs once gave stale pages)
 	f open b f rw , check b 0 4k '\0' , open d f rw+direct , fill d 0 4k z , check b 0 4k z , fill b 0 4k q , check d 0 4k q
+	# where the kernel keeps mtimes (writeback caching) it does not learn of direct writes: set, they are known to both
+	f utime f 5 6 , utime new 5 6
 }
 
 @test "O_DIRECTORY, O_NOFOLLOW, O_PATH" {
