@@ -9,11 +9,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <time.h>
 
 #define WORKERS_TICK 2000000		/* ns */
-#define WORKERS_HELD 500000		/* ns in one request: whoever waits behind it has waited long enough */
+#define WORKERS_HELD 500000		/* ns asleep in one request: whoever waits behind it has waited long enough */
+#define WORKERS_LONG 20000000		/* ns in one request in any case */
 #define WORKERS_IDLE 16			/* ticks without a request, after which the watch sleeps */
 #define WORKERS_FULL 3			/* ticks in a row without time left: one more */
 #define WORKERS_LOW 8			/* ticks in a row in which one less would do */
@@ -27,9 +27,8 @@ struct worker {
 	/* The watch's, and what does not change. */
 	_Alignas(64) struct ply_workers *all;
 	pthread_t thread;
-	clockid_t cpu_clock;
-	_Atomic int schedstat;			/* its own file in /proc; -1: there is none */
-	int64_t last_busy, last_cpu;
+	_Atomic int stat;			/* its own file in /proc; -1: there is none */
+	int64_t last_busy;
 	uint64_t last_served;
 	pthread_cond_t go;		/* not parked any more */
 	bool parked;			/* p->lock */
@@ -57,38 +56,60 @@ struct ply_workers {
 	int64_t last_tick;
 };
 
-static int64_t clock_ns(clockid_t clock)
+static int64_t now_ns(void)
 {
 	struct timespec ts;
 
-	if (clock_gettime(clock, &ts))
-		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static struct timespec after_ns(int64_t ns)
+{
+	ns += now_ns();
+	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
 }
 
 /* --- judgement --- */
 
+static bool tick_is_full(const struct ply_workers_tick *k)
+{
+	return k->busy >= k->window * k->readers / 10 * 9;
+}
+
+bool ply_workers_may_grow(const struct ply_workers_tick *k)
+{
+	return k->pending && k->readers < k->max && (k->held >= WORKERS_HELD || tick_is_full(k));
+}
+
 int ply_workers_judge(struct ply_workers_trend *t, const struct ply_workers_tick *k)
 {
-	/* Threads that wait for a disk don't need a CPU; those that compute need one each, and leave the others to their clients. */
-	bool waits = k->cpu < k->busy / 2, may = k->readers < k->max;
+	/* Those that compute need a CPU each, and leave the others to their clients. */
 	unsigned int computing = k->cpus / 2 ? k->cpus / 2 : 1;
 
-	if (k->pending && k->held >= WORKERS_HELD && may) {
-		*t = (struct ply_workers_trend){ 0 };
-		return 1;
-	}
-	t->full = k->pending && k->busy >= k->window * k->readers / 10 * 9 ? t->full + 1 : 0;
 	t->low = k->readers > 1 && k->busy < k->window * (k->readers - 1) / 10 * 6 ? t->low + 1 : 0;
-	if (t->full >= WORKERS_FULL && may && (waits || k->readers < computing)) {
-		t->full = 0;
-		return 1;
-	}
 	if (t->low >= WORKERS_LOW) {
 		t->low = 0;
 		return -1;
 	}
-	return 0;
+	if (!ply_workers_may_grow(k)) {
+		t->full = t->slept = 0;
+		return 0;
+	}
+	if (k->held >= (k->sleep == k->readers ? WORKERS_HELD : WORKERS_LONG)) {
+		*t = (struct ply_workers_trend){ 0 };
+		return 1;
+	}
+	t->full = tick_is_full(k) ? t->full + 1 : 0;
+	t->slept = t->full && k->sleep * 2 >= k->readers ? t->slept + 1 : t->full ? t->slept : 0;
+	if (t->full < WORKERS_FULL)
+		return 0;
+	if (t->slept < WORKERS_FULL - 1 && k->readers >= computing) {
+		t->full = t->slept = 0;
+		return 0;
+	}
+	*t = (struct ply_workers_trend){ 0 };
+	return 1;
 }
 
 /* --- workers --- */
@@ -122,14 +143,14 @@ static void worker_wake_watch(struct ply_workers *p)
 static void worker_serve(struct worker *w, struct fuse_buf *buf)
 {
 	struct ply_workers *p = w->all;
-	int64_t begin = clock_ns(CLOCK_MONOTONIC), took;
+	int64_t begin = now_ns(), took;
 
 	/* In this order for the watch, which does it the other way round before it sleeps. */
 	atomic_store(&w->since, begin);
 	if (atomic_load(&p->asleep))
 		worker_wake_watch(p);
 	p->conf.serve(p->conf.arg, buf);
-	took = clock_ns(CLOCK_MONOTONIC) - begin;
+	took = now_ns() - begin;
 	atomic_store_explicit(&w->busy, atomic_load_explicit(&w->busy, memory_order_relaxed) + took, memory_order_relaxed);
 	atomic_store_explicit(&w->served, atomic_load_explicit(&w->served, memory_order_relaxed) + 1, memory_order_relaxed);
 	atomic_store_explicit(&w->since, 0, memory_order_release);
@@ -146,7 +167,7 @@ static void *worker_main(void *arg)
 	sigemptyset(&wake);
 	sigaddset(&wake, PLY_WORKERS_WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
-	w->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	w->stat = open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
 	while (!atomic_load_explicit(&p->exiting, memory_order_relaxed)) {
 		if (atomic_load_explicit(&p->readers, memory_order_relaxed) >
 		    atomic_load_explicit(&p->want, memory_order_relaxed)) {
@@ -187,7 +208,7 @@ static int workers_more_locked(struct ply_workers *p)
 		pthread_cond_signal(&w->go);
 	} else {
 		w->all = p;
-		w->schedstat = -1;
+		w->stat = -1;
 		pthread_cond_init(&w->go, NULL);
 		err = pthread_create(&w->thread, NULL, worker_main, w);
 		if (err) {
@@ -195,8 +216,6 @@ static int workers_more_locked(struct ply_workers *p)
 			return -err;
 		}
 		p->n++;
-		if (pthread_getcpuclockid(w->thread, &w->cpu_clock))
-			w->cpu_clock = CLOCK_MONOTONIC;
 	}
 	p->want = ++p->readers;
 	return 0;
@@ -211,51 +230,44 @@ static bool workers_pending(struct ply_workers *p)
 	return poll(&d, 1, 0) == 1 && (d.revents & POLLIN);
 }
 
-/* CPU time that a worker has used or waited for; without the scheduler's statistics used only. */
-static int64_t worker_cpu(struct worker *w)
+/* Does it sleep? What cannot be known counts as sleep. */
+static bool worker_sleeps(struct worker *w)
 {
-	unsigned long long ran, waited;
-	int fd = w->schedstat;
-	char text[64];
+	int fd = w->stat;
+	char text[128];
 	ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
+	const char *end;
 
-	if (n > 0) {
-		text[n] = '\0';
-		if (sscanf(text, "%llu %llu", &ran, &waited) == 2)
-			return (int64_t)(ran + waited);
-	}
-	return clock_ns(w->cpu_clock);
+	if (n <= 0)
+		return true;
+	text[n] = '\0';
+	/* "PID (NAME) STATE", and R is running or would like to */
+	end = strrchr(text, ')');
+	return !end || strncmp(end, ") R", 3) != 0;
 }
 
 /* What one worker did since the last tick. False: nothing. */
 static bool watch_worker(struct worker *w, struct ply_workers_tick *k, int64_t now)
 {
 	uint64_t served = atomic_load_explicit(&w->served, memory_order_relaxed);
-	int64_t since = atomic_load(&w->since), busy, cpu;
+	int64_t since = atomic_load(&w->since), held = since && since < now ? now - since : 0, busy;
 	bool active = since || served != w->last_served;
 
-	w->last_served = served;
-	busy = atomic_load_explicit(&w->busy, memory_order_relaxed) + (since && since < now ? now - since : 0);
-	cpu = active ? worker_cpu(w) : w->last_cpu;
+	busy = atomic_load_explicit(&w->busy, memory_order_relaxed) + held;
 	if (!w->parked) {
-		int64_t held = since && since < now ? now - since : 0;
-
-		if (cpu - w->last_cpu > k->window / 2)
-			held /= 8;
 		/* The two were not read at once. */
 		k->busy += ply_max(ply_min(busy - w->last_busy, k->window), 0);
-		k->cpu += cpu - w->last_cpu;
 		k->held = ply_min(k->held, held);
 	}
+	w->last_served = served;
 	w->last_busy = busy;
-	w->last_cpu = cpu;
 	return active;
 }
 
 /* False: nothing was served. */
 static bool watch_tick_locked(struct ply_workers *p)
 {
-	int64_t now = clock_ns(CLOCK_MONOTONIC);
+	int64_t now = now_ns();
 	struct ply_workers_tick k = {
 		.readers = p->readers, .max = p->conf.max, .cpus = p->cpus,
 		.window = now - p->last_tick, .held = INT64_MAX,
@@ -267,6 +279,8 @@ static bool watch_tick_locked(struct ply_workers *p)
 		active |= watch_worker(&p->worker[i], &k, now);
 	p->last_tick = now;
 	k.pending = k.held && workers_pending(p);
+	for (i = 0; i < p->n && ply_workers_may_grow(&k); i++)
+		k.sleep += !p->worker[i].parked && worker_sleeps(&p->worker[i]);
 	switch (ply_workers_judge(&p->trend, &k)) {
 	case 1:
 		if (workers_more_locked(p))
@@ -296,7 +310,7 @@ static void *watch_main(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->exiting) {
-		int64_t next;
+		struct timespec until;
 
 		if (idle >= WORKERS_IDLE) {
 			atomic_store(&p->asleep, true);
@@ -304,13 +318,10 @@ static void *watch_main(void *arg)
 				pthread_cond_wait(&p->watch, &p->lock);
 			p->asleep = false;
 			idle = 0;
-			p->last_tick = clock_ns(CLOCK_MONOTONIC);
+			p->last_tick = now_ns();
 			continue;
 		}
-		next = clock_ns(CLOCK_MONOTONIC) + WORKERS_TICK;
-
-		struct timespec until = { .tv_sec = next / 1000000000, .tv_nsec = next % 1000000000 };
-
+		until = after_ns(WORKERS_TICK);
 		pthread_cond_timedwait(&p->watch, &p->lock, &until);
 		idle = watch_tick_locked(p) ? 0 : idle + 1;
 	}
@@ -335,8 +346,8 @@ void ply_workers_free(struct ply_workers *p)
 	if (!p)
 		return;
 	for (i = 0; i < p->n; i++) {
-		if (p->worker[i].schedstat >= 0)
-			close(p->worker[i].schedstat);
+		if (p->worker[i].stat >= 0)
+			close(p->worker[i].stat);
 		pthread_cond_destroy(&p->worker[i].go);
 	}
 	pthread_cond_destroy(&p->watch);
@@ -387,7 +398,7 @@ int ply_workers_watch(struct ply_workers *p)
 
 	if (p->conf.max < 2)
 		return 0;
-	p->last_tick = clock_ns(CLOCK_MONOTONIC);
+	p->last_tick = now_ns();
 	err = pthread_create(&p->watcher, NULL, watch_main, p);
 	p->has_watch = !err;
 	return -err;
@@ -433,8 +444,7 @@ void ply_workers_stop(struct ply_workers *p)
 		pthread_cond_signal(&p->worker[i].go);
 	/* A signal just before the read is lost: once more until each has come out. */
 	while (p->nended < p->n) {
-		int64_t next = clock_ns(CLOCK_MONOTONIC) + 20000000;
-		struct timespec until = { .tv_sec = next / 1000000000, .tv_nsec = next % 1000000000 };
+		struct timespec until = after_ns(20000000);
 
 		for (i = 0; i < p->n; i++)
 			pthread_kill(p->worker[i].thread, PLY_WORKERS_WAKE);

@@ -48,16 +48,14 @@ struct ply_workers_tick {
 	unsigned int max, cpus;
 	int64_t window;			/* since the last tick */
 	int64_t busy;			/* of all readers together, within it */
-	int64_t cpu;			/* that they used of a CPU in it, or waited for one */
-	/*
-	 * Every reader has been serving its request for at least this long; 0: one reads. Counts an eighth where
-	 * it did not sleep: it computes, or others do, and one more would have to wait for a CPU, too.
-	 */
-	int64_t held;
+	int64_t held;			/* every reader has been serving its request for at least this long; 0: one reads */
+	unsigned int sleep;		/* readers that sleep in their request; others compute, or wait for a CPU as a new one would */
 	bool pending;			/* a request waits for a reader */
 };
 /* Between ticks. */
-struct ply_workers_trend { unsigned int full, low; };
+struct ply_workers_trend { unsigned int full, slept, low; };
+/* Is it worth asking which readers sleep? */
+bool ply_workers_may_grow(const struct ply_workers_tick *k);
 /* By how many the readers are to change: 1, 0, -1. */
 int ply_workers_judge(struct ply_workers_trend *t, const struct ply_workers_tick *k);
 

@@ -28,7 +28,7 @@ static void test_one_that_keeps_up_stays_alone(void **state)
 	struct ply_workers_tick k = tick();
 
 	(void)state;
-	k.busy = k.cpu = 2 * MS * 6 / 10;
+	k.busy = 2 * MS * 6 / 10;
 	k.pending = true;	/* a RELEASE behind an OPEN */
 	k.held = 10000;
 	assert_int_equal(judge(&k, 100), 0);
@@ -41,13 +41,14 @@ static void test_a_request_that_sleeps_gets_company_at_once(void **state)
 	(void)state;
 	k.busy = 2 * MS;
 	k.held = MS;
+	k.sleep = 1;
 	assert_int_equal(judge(&k, 100), 0);	/* nobody waits behind it */
 	k.pending = true;
 	assert_int_equal(judge(&k, 1), 1);
-	k.readers = 15;
+	k.readers = k.sleep = 15;
 	k.busy = 15 * k.window;
 	assert_int_equal(judge(&k, 1), 1);
-	k.readers = 16;
+	k.readers = k.sleep = 16;
 	k.busy = 16 * k.window;
 	assert_int_equal(judge(&k, 100), 0);
 }
@@ -59,7 +60,7 @@ static void test_requests_that_wait_for_a_disk(void **state)
 	(void)state;
 	/* Each is short, but no time is left between them. */
 	k.busy = k.window;
-	k.cpu = k.window / 10;
+	k.sleep = 1;
 	k.held = 50000;
 	k.pending = true;
 	assert_int_equal(judge(&k, 2), 0);
@@ -71,20 +72,23 @@ static void test_requests_that_compute(void **state)
 	struct ply_workers_tick k = tick();
 
 	(void)state;
-	k.busy = k.cpu = k.window;
-	k.held = 10000;
+	k.busy = k.window;
+	k.held = MS;
 	k.pending = true;
 	/* On two CPUs the clients have the other one. */
 	assert_int_equal(judge(&k, 100), 0);
 	k.cpus = 8;
 	assert_int_equal(judge(&k, 3), 1);
 	k.readers = 4;
-	k.busy = k.cpu = 4 * k.window;
+	k.busy = 4 * k.window;
 	assert_int_equal(judge(&k, 100), 0);
 	k.cpus = 1;
 	k.readers = 1;
-	k.busy = k.cpu = k.window;
+	k.busy = k.window;
 	assert_int_equal(judge(&k, 100), 0);
+	/* A large copy: the others have waited long enough. */
+	k.held = 25 * MS;
+	assert_int_equal(judge(&k, 1), 1);
 }
 
 static void test_one_tick_without_a_queue_starts_anew(void **state)
