@@ -28,6 +28,7 @@ struct ply_file {
 	bool busy;				/* one thread is opening or registering it */
 	bool refused;				/* registration failed for good: cached from now on */
 	uint8_t is_elf, is_static;		/* enum backing_tri */
+	_Atomic uint16_t readable;		/* a lower layer: it was opened there; no lock */
 	_Atomic int64_t cut_at, cut_size;	/* ply_backing_cut(); no lock */
 	atomic_bool mappable;			/* was open O_RDWR in passthrough: a mapping may still be written */
 };

@@ -16,6 +16,7 @@ struct open_ctx {
 	int wfd;			/* for writers: O_RDWR fd of the upper file */
 	int rfd;			/* O_RDONLY fd that was needed on the way, of layer rlayer */
 	uint16_t rlayer;
+	uint16_t layer;			/* of the data, when it was decided */
 };
 
 /* Whether the layer can do O_DIRECT is known after the open; our own buffers are not aligned. */
@@ -209,6 +210,7 @@ static int open_decide(struct open_ctx *c, enum ply_io_mode *mode)
 			pthread_mutex_unlock(&p->lock);
 			return -ETXTBSY;
 		case PLY_IO_CACHED:
+			c->layer = layer;
 			f->cached++;
 			p->stats.cached_handles++;
 			ply_bfile_count_cached(fs, f, layer, s.eligible);
@@ -267,6 +269,34 @@ static void open_uncount(struct ply_fs *fs, struct ply_node *n, bool passthrough
 	ply_bfile_id_free(fs, b);
 }
 
+/*
+ * A lower file that was opened before needs no fd until the kernel asks for pages that it has dropped. In upper the file
+ * could become one that may not be opened any more.
+ */
+static bool open_can_wait(const struct open_ctx *c)
+{
+	return c->cur == c->n && c->rfd < 0 && !(c->flags & O_DIRECT) && c->layer != PLY_LAYER_UPPER &&
+	       c->f->readable == c->layer;
+}
+
+/* The fd of a cached handle that only reads, and its layer. */
+static int open_cached(struct open_ctx *c)
+{
+	int err;
+
+	if (open_can_wait(c)) {
+		c->rlayer = c->layer;
+		return 0;
+	}
+	err = open_readable(c);
+	if (err)
+		return err;
+	if (c->cur == c->n)
+		c->f->readable = c->rlayer;
+	c->wfd = ply_take_fd(&c->rfd);
+	return 0;
+}
+
 /* Cached opens on a node that was handed off: another node's page cache holds the file too. */
 static void reply_fill(struct open_ctx *c, enum ply_io_mode mode, struct ply_open_reply *out)
 {
@@ -293,11 +323,12 @@ static void mark_changing(struct open_ctx *c)
 static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv, struct ply_open_reply *out)
 {
 	struct ply_fs *fs = c->fs;
+	bool reads_cached = mode == PLY_IO_CACHED && c->wfd < 0;
 	struct ply_handle *h;
 	bool was_mappable, append_only;
 	int err;
 
-	append_only = c->wfd >= 0 && (fcntl(c->wfd, F_GETFL) & O_APPEND);
+	append_only = c->wfd >= 0 && (c->flags & O_APPEND) && (fcntl(c->wfd, F_GETFL) & O_APPEND);
 	if (c->flags & O_TRUNC) {
 		ply_creds_fsetid(!kill_priv);
 		err = ply_sys_ftruncate(c->wfd, 0);
@@ -305,14 +336,9 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 			return err;
 		ply_backing_cut(c->n, 0);
 	}
-	if (mode == PLY_IO_CACHED && c->wfd < 0) {
-		err = open_readable(c);
-		if (err)
-			return err;
-		c->wfd = ply_take_fd(&c->rfd);
-	}
-	err = ply_handle_new(fs, c->n, c->wfd, c->wfd >= 0 && mode == PLY_IO_CACHED && !wants_write(c->flags) ?
-			     c->rlayer : PLY_LAYER_UPPER, c->flags, &h);
+	err = reads_cached ? open_cached(c) : 0;
+	if (!err)
+		err = ply_handle_new(fs, c->n, c->wfd, reads_cached ? c->rlayer : PLY_LAYER_UPPER, c->flags, &h);
 	if (err)
 		return err;
 	c->wfd = -1;

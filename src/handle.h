@@ -8,7 +8,7 @@
 struct ply_handle {
 	struct ply_node *node;		/* reference */
 	pthread_mutex_t lock;		/* leaf: the swap of fd */
-	_Atomic int fd;			/* of the layer file; writable when the open was; -1: not needed so far (passthrough) */
+	_Atomic int fd;			/* of the layer file; writable when the open was; -1: not needed so far */
 	int old_fd;			/* what fd was before the file was copied up: others may be reading through it */
 	int shared_fd;			/* passthrough of a lower file: backing's fd of it, borrowed; else -1 */
 	_Atomic uint16_t layer;		/* where fd's file is */
