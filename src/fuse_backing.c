@@ -231,8 +231,11 @@ static int depth_guess(uint64_t magic)
 	return magic == 0x794c7630 /* overlayfs */ || magic == 0x65735546 /* FUSE */ ? PROBE_DEPTH_MAX : 1;
 }
 
-/* Tries all filesystems that are not known yet at this depth. -errno: no such session can be had. */
-static int probe_depth(struct ply_fs *fs, int depth)
+/*
+ * Tries all filesystems that are not known yet at this depth. *deeper: one of them needs more. -errno: no such session
+ * can be had.
+ */
+static int probe_depth(struct ply_fs *fs, int depth, bool *deeper)
 {
 	struct ply_layers *ls = &fs->layers;
 	struct probe p;
@@ -241,6 +244,7 @@ static int probe_depth(struct ply_fs *fs, int depth)
 
 	if (err)
 		return err;
+	*deeper = false;
 	for (i = ls->upper ? 0 : 1; i < ls->n; i++) {
 		struct ply_layer *l = &ls->layer[i];
 		struct ply_layerfs *f = &ls->fs[l->fs];
@@ -260,6 +264,8 @@ static int probe_depth(struct ply_fs *fs, int depth)
 			f->depth = id == -EPERM ? -EACCES : id;	/* -1 means too deep */
 		} else if (depth == PROBE_DEPTH_MAX) {
 			f->depth = -1;
+		} else {
+			*deeper = true;
 		}
 	}
 	probe_close(&p);
@@ -317,14 +323,15 @@ static int probe_all(struct ply_fs *fs)
 	struct ply_layers *ls = &fs->layers;
 	int limit = fs->opt->max_stack_depth > 0 ? fs->opt->max_stack_depth : PROBE_DEPTH_MAX;
 	int depth = 1, err = 0;
+	bool deeper = true;
 	unsigned int i;
 
 	for (i = 1; i < ls->n; i++)
 		if (ls->layer[i].passthrough == PLY_PT_OK && !ls->layer[i].ro_clone)
 			refuse(&ls->layer[i], PLY_PT_NO_CLONE,
 			       "no read-only clone of its mount can be made, without which it could be written");
-	for (depth = 1; depth <= PROBE_DEPTH_MAX && !err; depth++)
-		err = probe_depth(fs, depth);
+	for (depth = 1; depth <= PROBE_DEPTH_MAX && !err && deeper; depth++)
+		err = probe_depth(fs, depth, &deeper);
 	if (err)
 		return err;
 	depth = fs->opt->max_stack_depth > 0 ? limit : 1;
