@@ -46,7 +46,7 @@ prepare()
 	power --fs xfs --kernel
 }
 
-# killed ARG...: the daemon, in front of each of its system calls that change something
+# killed ARG...: the daemon, in front of each of its system calls that change something; or those fail
 killed()
 {
 	[ "$(id -u)" = 0 ] || skip "the layers need trusted attributes"
@@ -64,6 +64,10 @@ killed()
 	killed --kernel --options metacopy=on
 }
 
+@test "each system call fails for want of room: the operation changes nothing, or is done" {
+	killed --errno ENOSPC
+}
+
 @test "killed while the last name of a written hard link goes: gone or new, never old" {
 	put "$L/a" old; ln "$L/a" "$L/b"
 	printf '#!/bin/sh\nexec "%s" "%s" "%s" "$@"\n' "$PLY_BUILDDIR/tests/tools/killat" "$T/count" "$PLYFS" >"$T/plyfs"
@@ -72,7 +76,7 @@ killed()
 	for how in unlink rename; do
 		for n in {1..12}; do
 			rm -rf "$U" "$W"; mkdir "$U" "$W"
-			head -c 12 /dev/zero >"$T/count"
+			head -c 16 /dev/zero >"$T/count"
 			PLYFS=$T/plyfs
 			union_mount
 			f open w a w+trunc , write w new , unlink a , open w other w+creat , write w other

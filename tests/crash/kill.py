@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The daemon is killed in front of each of its system calls that change something.
+"""The daemon is killed in front of each of its system calls that change something; or each of them fails.
 
-    kill.py --plyfs PROGRAM --killat PROGRAM --dir DIR [--seed N] [--ops N] [--options OPTS] [--kernel]
+    kill.py --plyfs PROGRAM --killat PROGRAM --dir DIR [--seed N] [--ops N] [--options OPTS] [--kernel] [--errno ENOSPC]
 
 The workload of power.py. Each operation is done again and again on the same layers, and the daemon is killed in front of the first,
 second, third... such call that it makes for it, until it comes through. After each kill a new daemon finds what power.py wants to
@@ -11,6 +11,7 @@ find: names as before or after the operation, files whole, no leftovers, overlay
 To be run as root in a mount namespace of its own."""
 
 import argparse
+import errno
 import mmap
 import os
 import struct
@@ -29,9 +30,9 @@ class Killer(power.Work):
         self.saved = os.path.join(args.dir, "saved")
         self.counter = os.path.join(args.dir, "counter")
         with open(self.counter, "wb") as f:
-            f.write(bytes(12))
+            f.write(bytes(12) + struct.pack("=I", getattr(errno, args.errno) if args.errno else 0))
         with open(self.counter, "r+b") as f:
-            self.count = mmap.mmap(f.fileno(), 12)
+            self.count = mmap.mmap(f.fileno(), 16)
 
     def arm(self, n):
         self.count[0:4] = struct.pack("=I", n)
@@ -49,7 +50,7 @@ class Killer(power.Work):
         run("cp", "-a", os.path.join(self.saved, "upper"), os.path.join(self.saved, "work"), self.disk)
 
     def attempt(self, n, call):
-        """True: done. False: the daemon was killed."""
+        """True: done. False: it happened; self.failure, and self.live: the tree as the daemon that was not killed shows it."""
         u = Union(self.args, self.disk, self.union, [self.args.killat, self.counter])
         u.__enter__()
         self.arm(n)
@@ -59,15 +60,30 @@ class Killer(power.Work):
         except OSError as e:
             failure = e
         self.arm(0)
+        self.failure = failure
         if self.count[8]:
             self.count[8] = 0
-            u.was_killed()
+            if self.args.errno:
+                self.live = plain(listing(self.union))
+                u.__exit__(None, None, None)
+            else:
+                u.was_killed()
             return False
         if failure:
             u.__exit__(OSError, failure, None)
             raise failure
         u.__exit__(None, None, None)
         return True
+
+    def judge(self, atomic):
+        if self.live != self.checker.seen:
+            raise Bad("the live tree was another than that after a remount: %s" % [
+                (p, self.live.get(p), self.checker.seen.get(p)) for p in sorted(set(self.live) | set(self.checker.seen))
+                if self.live.get(p) != self.checker.seen.get(p)][:3])
+        if not self.failure and not self.checker.shows(self.checker.names, self.op):
+            raise Bad("it said that it was done")
+        if self.failure and atomic and not self.checker.shows(self.checker.names, self.op - 1):
+            raise Bad("it failed, and was done: %s" % self.failure)
 
     def do(self, mark, what, call, model, durable=False, data=None):
         before = self.op
@@ -84,9 +100,12 @@ class Killer(power.Work):
             self.kills += 1
             try:
                 self.checker.check(self.disk, self.op, before)
+                if self.args.errno:
+                    # what is opened, written and synced may fail in its second step
+                    self.judge(data is None)
             except (Bad, OSError, subprocess.CalledProcessError) as e:
                 self.bad += 1
-                print("FAULT: killed in front of call %d of: %s\n  %s" % (n, what, e))
+                print("FAULT: at call %d of: %s\n  %s" % (n, what, e))
                 for w in self.what[-8:-1]:
                     print("    before:", w)
                 if self.bad > 5:
@@ -117,6 +136,7 @@ def main():
     p.add_argument("--ops", type=int, default=20)
     p.add_argument("--options", default="")
     p.add_argument("--kernel", action="store_true")
+    p.add_argument("--errno", default="")
     args = p.parse_args()
     w = Killer(args, args.seed)
     w.union = os.path.join(args.dir, "union")
@@ -125,7 +145,7 @@ def main():
     except Bad as e:
         print("FAULT: %s, after: %s" % (e, w.what[-8:]))
         w.bad += 1
-    print("%d operations, %d kills, %d faults" % (w.op, w.kills, w.bad))
+    print("%d operations, %d times, %d faults" % (w.op, w.kills, w.bad))
     return 1 if w.bad else 0
 
 

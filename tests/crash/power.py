@@ -478,8 +478,10 @@ class Work:
 
         def call():
             fd = os.open(self.at(path), os.O_RDONLY)
-            os.fsync(fd)
-            os.close(fd)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
         self.do(mark, "fsync " + path, call, lambda: None, data=(file, True))
 
     OPS = [("write", 14), ("rewrite", 6), ("truncate", 3), ("create", 7), ("replace", 6), ("rename", 14), ("exchange", 4), ("chmod", 10),
@@ -554,6 +556,11 @@ class Checker:
         if a == b:
             return True
         return bool(a and b and a[0] == b[0] == "f" and a[1] == b[1] and a[2] <= 0)
+
+    def shows(self, view, j):
+        """may this be what is there after operation j?"""
+        want = self.w.snapshots[j]
+        return all(self.same(view.get(p), want.get(p)) for p in set(view) | set(want) - {""})
 
     def check_names(self, view, begun, ended):
         first = max([d for d in self.w.durable if d <= ended] or [0])
@@ -634,7 +641,8 @@ class Checker:
             if left:
                 raise Bad("left in work: %s" % left)
             tree = listing(union)
-            view = self.view(tree)
+            self.seen = plain(tree)
+            self.names = view = self.view(tree)
             j = self.check_names(view, begun, ended)
             self.check_data(tree, j, begun, ended)
         self.check_upper(upper, lowers)
@@ -645,7 +653,7 @@ class Checker:
                 other = plain(listing(union))
             finally:
                 umount(union)
-            mine = plain(tree)
+            mine = self.seen
             if other != mine:
                 raise Bad("overlayfs shows another tree: %s" % [
                     (p, [x if not isinstance(x, bytes) else x[:20] for x in mine.get(p, ())],

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * killat FILE COMMAND...: runs a command and kills it in front of one of its system calls that change something.
+ * killat FILE COMMAND...: runs a command and kills it in front of one of its system calls that change something, or
+ * lets that call fail.
  *
- * FILE holds three 32-bit numbers in the order of the machine. The first is how many of these calls may still be made, and
- * counts down; at 1 the command is killed in front of the call. 0: none is counted. The second counts them all.
- * The third becomes 1 when it was killed.
+ * FILE holds four 32-bit numbers in the order of the machine. The first is how many of these calls may still be made, and
+ * counts down; at 1 it happens to the call. 0: none is counted. The second counts them all. The third becomes 1 when it has
+ * happened. The fourth is the errno with which the call fails; 0: the command is killed.
  * Ends as the command did, with 137 when it was killed.
  */
 #include <errno.h>
@@ -28,7 +29,7 @@
 #include <unistd.h>
 
 static const int calls[] = {
-	SYS_pwrite64, SYS_copy_file_range, SYS_sendfile, SYS_fallocate, SYS_ftruncate, SYS_ioctl,
+	SYS_openat, SYS_pwrite64, SYS_copy_file_range, SYS_sendfile, SYS_fallocate, SYS_ftruncate, SYS_ioctl,
 	SYS_linkat, SYS_symlinkat, SYS_mkdirat, SYS_mknodat, SYS_unlinkat, SYS_renameat2, SYS_fchown, SYS_fchownat, SYS_fchmod,
 	SYS_fchmodat, SYS_utimensat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr,
 	SYS_fremovexattr, SYS_fsync, SYS_fdatasync, SYS_syncfs,
@@ -95,6 +96,11 @@ static int fd_receive(int sock)
 	return fd;
 }
 
+static int changes(const struct seccomp_data *d)
+{
+	return d->nr != SYS_openat || (d->args[2] & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)));
+}
+
 static void serve(int fd, pid_t pid, volatile uint32_t *count)
 {
 	struct seccomp_notif req;
@@ -112,15 +118,21 @@ static void serve(int fd, pid_t pid, volatile uint32_t *count)
 				continue;
 			die("receiving a notification");
 		}
-		count[1]++;
-		if (count[0] == 1) {
-			count[2] = 1;
-			kill(pid, SIGKILL);
-			return;
-		}
-		if (count[0])
-			count[0]--;
 		resp = (struct seccomp_notif_resp){ .id = req.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE };
+		if (changes(&req.data)) {
+			count[1]++;
+			if (count[0] == 1) {
+				count[2] = 1;
+				if (!count[3]) {
+					kill(pid, SIGKILL);
+					return;
+				}
+				resp.flags = 0;
+				resp.error = -(int)count[3];
+			}
+			if (count[0])
+				count[0]--;
+		}
 		if (ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &resp) && errno != ENOENT)
 			die("answering");
 	}
@@ -137,7 +149,7 @@ int main(int argc, char **argv)
 	file = open(argv[1], O_RDWR | O_CLOEXEC);
 	if (file < 0)
 		die(argv[1]);
-	count = mmap(NULL, 12, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	count = mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (count == MAP_FAILED)
 		die("mmap");
 	pid = fork();
