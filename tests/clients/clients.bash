@@ -301,6 +301,43 @@ image_listing()
 	pod image unmount "$1" >/dev/null 2>&1 || true
 }
 
+# round_trip ENGINE RUN [ARG...]: a container of the image base works, is compared with its image, becomes another image; that
+# one runs. ENGINE has diff, commit and rm, `RUN ARG... --name N IMAGE CMD` starts a container; with mknod if ARG allows it
+round_trip()
+{
+	local engine=$1 run=$2 line
+	shift 2
+	ok "$run" "$@" --name c1 base sh -c '
+		set -e
+		grep " / fuse\.[a-z-]* " /proc/mounts
+		echo more >>/data/log; rm /data/private; mkdir -p /new/dir; echo x >/new/dir/f; ln /new/dir/f /new/g
+		mv /data/dir /data/moved; chown 7:8 /data/sgid; mkfifo /new/p
+		[ "$1" != mknod ] || { mknod /new/null c 1 3; : >/new/null; }
+		echo third >>/data/linked2; cat /data/linked1 /data/moved/linked3' sh "${@: -1}"
+	[[ "$output" == fuse-overlayfs\ /\ fuse.fuse-overlayfs\ * || "$output" == *\ /\ fuse.plyfs\ * ]] || fail "$output"
+	[[ "$output" == *"first
+third
+first
+third"* ]] || fail "$output"
+	ok "$engine" diff c1
+	for line in 'C /data' 'C /data/log' 'D /data/private' 'A /new' 'A /new/dir/f' 'A /new/g' 'D /data/dir' 'A /data/moved' 'A /data/moved/sub/file7'; do
+		grep -qxF "$line" <<<"$output" || fail "no line '$line' in: $output"
+	done
+	! grep -E '/usr/bin|file7$' <<<"${output//moved\/sub\/file7/}" | grep -v 'D /data/dir' | grep . || fail "what did not change is in the diff"
+	"$engine" commit -q c1 second >/dev/null 2>&1 || "$engine" commit c1 second >/dev/null
+	"$engine" rm c1 >/dev/null
+	ok "$run" --rm second sh -c '
+		cat /data/log /new/g; test ! -e /data/private; test ! -e /data/dir; cat /data/moved/sub/file7
+		stat -c "%u:%g %a" /data/sgid; stat -c %h /new/g /data/linked1; test -p /new/p; [ "$1" != mknod ] || test -c /new/null' sh "${@: -1}"
+	[ "$output" = "log
+more
+x
+7
+7:8 2775
+2
+3" ] || fail "$output"
+}
+
 # checksums of every layer of a store, as they lie on disk
 layers_sum()
 {

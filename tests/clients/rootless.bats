@@ -14,31 +14,7 @@ prepare()
 
 @test "run, write, diff, commit, run the result" {
 	import base
-	ok pod_run --name c1 base sh -c '
-		set -e
-		grep " / fuse.plyfs " /proc/mounts
-		echo more >>/data/log; rm /data/private; mkdir -p /new/dir; echo x >/new/dir/f; ln /new/dir/f /new/g
-		mv /data/dir /data/moved; chown 7:8 /data/sgid; mkfifo /new/p
-		echo third >>/data/linked2; cat /data/linked1 /data/moved/linked3'
-	[[ "$output" == *"first
-third
-first
-third"* ]]
-	ok pod diff c1
-	for line in 'C /data' 'C /data/log' 'D /data/private' 'A /new' 'A /new/dir/f' 'A /new/g' 'D /data/dir' 'A /data/moved' 'A /data/moved/sub/file7'; do
-		grep -qxF "$line" <<<"$output" || fail "no line '$line' in: $output"
-	done
-	pod commit -q c1 second >/dev/null
-	ok pod_run --rm second sh -c '
-		cat /data/log /new/g; test ! -e /data/private; test ! -e /data/dir; cat /data/moved/sub/file7
-		stat -c "%u:%g %a" /data/sgid; stat -c %h /new/g /data/linked1; test -p /new/p'
-	[ "$output" = "log
-more
-x
-7
-7:8 2775
-2
-3" ]
+	round_trip pod pod_run
 }
 
 @test "owners, modes, links and capabilities of an image are those of its files" {

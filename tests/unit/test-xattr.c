@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Extended attributes as users see them: hidden, escaped, mapped, refused; and what copies inherit. */
 // wrap: ply_sys_getxattr ply_sys_setxattr ply_sys_listxattr_alloc ply_sys_removexattr ply_sys_getxattr_alloc
-#include "unit.h"
+#include "disk.h"
 
 #include "faults.h"
 
@@ -9,75 +9,15 @@
 #include "attr.h"
 #include "copyup.h"
 #include "hash.h"
-#include "lookup.h"
 #include "xattr.h"
 
 #include <errno.h>
-#include <ftw.h>
-#include <sys/stat.h>
 #include <sys/xattr.h>
-
-static char base[200];
-static struct ply_options opt;
-static struct ply_fs *fs;
-static bool root;
-
-static int rm_one(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-	(void)st, (void)flag, (void)f;
-	return remove(path);
-}
-
-static void sh(const char *cmd)
-{
-	char line[2048];
-
-	snprintf(line, sizeof(line), "cd %s && %s", base, cmd);
-	assert_int_equal(system(line), 0);
-}
-
-static const char *at(const char *path)
-{
-	static char full[4][512];
-	static unsigned int i;
-
-	i = (i + 1) % 4;
-	snprintf(full[i], sizeof(full[i]), "%s/%s", base, path);
-	return full[i];
-}
 
 static void stage(const char *before, const char *more)
 {
-	char opts[900], err[512] = "";
-	char *argv[] = { (char[]){ "plyfs" }, (char[]){ "-o" }, opts, (char[]){ "/nonexistent-mountpoint" }, NULL };
-
-	nftw(base, rm_one, 16, FTW_DEPTH | FTW_PHYS);
-	mkdir(base, 0755);
-	sh("mkdir -p low/d up work && echo f >low/f && setfattr -n user.a -v 1 low/f && setfattr -n user.b -v 22 low/f");
-	if (before)
-		sh(before);
-	snprintf(opts, sizeof(opts), "lowerdir=%s/low,upperdir=%s/up,workdir=%s/work,fsync=0%s%s", base, base, base,
-		 root ? "" : ",userxattr", more);
-	if (ply_options_parse(&opt, 4, argv, err, sizeof(err), NULL))
-		fail_msg("%s", err);
-	if (ply_fs_new(&fs, &opt, err, sizeof(err)))
-		fail_msg("%s", err);
-}
-
-static void stage_end(void)
-{
-	ply_fs_free(fs);
-	ply_options_free(&opt);
-	nftw(base, rm_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static struct ply_node *get(const char *name)
-{
-	struct ply_node *n;
-	struct stat st;
-
-	assert_int_equal(ply_lookup(fs, fs->root, name, &n, &st), 0);
-	return n;
+	stage_made("mkdir -p low/d up work && echo f >low/f && setfattr -n user.a -v 1 low/f && setfattr -n user.b -v 22 low/f",
+		   before, more);
 }
 
 static bool listed(struct ply_node *n, const char *name)
