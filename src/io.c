@@ -62,10 +62,9 @@ ssize_t ply_io_read(struct ply_fs *fs, struct ply_handle *h, void *buf, size_t s
 	return err ? err : ply_sys_pread(fd, buf, size, off);
 }
 
-ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+/* The fd to change the file's data by; this thread keeps suid and sgid of the file, or drops them. */
+static int io_fd_to_write(struct ply_fs *fs, struct ply_handle *h, bool kill, int *out)
 {
-	size_t done = 0;
-	ssize_t n = 0;
 	int fd, err;
 
 	if (!h->writable)
@@ -76,6 +75,18 @@ ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, s
 	if (PLY_WARN_ON(h->layer != PLY_LAYER_UPPER))
 		return -EIO;
 	ply_creds_fsetid(!kill);
+	*out = fd;
+	return 0;
+}
+
+ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+	int fd, err = io_fd_to_write(fs, h, kill, &fd);
+
+	if (err)
+		return err;
 	while (done < size) {
 		n = ply_sys_pwrite(fd, (const char *)buf + done, size - done, off + (off_t)done);
 		if (n <= 0)
@@ -102,43 +113,62 @@ void ply_io_times_unlock(struct ply_fs *fs, struct ply_node *n)
 		pthread_mutex_unlock(&io_times[n->id % IO_TIMES]);
 }
 
-ssize_t ply_io_write_back(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+/* The file's mtime, to be put back: see ply_io_write_back(). */
+struct io_mtime {
+	struct timespec at;
+	bool known;
+};
+
+static void io_mtime_hold(struct ply_fs *fs, struct ply_handle *h, int fd, struct io_mtime *t)
 {
 	struct stat st;
+
+	t->known = false;
+	if (!fs->writeback)
+		return;
+	ply_io_times_lock(fs, h->node);
+	if (ply_sys_stat(PLY_FD(fd), &st))
+		return;
+	t->at = st.st_mtim;
+	t->known = true;
+}
+
+static void io_mtime_restore(struct ply_fs *fs, struct ply_handle *h, int fd, const struct io_mtime *t, bool changed)
+{
+	struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, t->at };
+
+	/* Where that is refused (chattr +a) the time is the writing's. */
+	if (t->known && changed)
+		(void)ply_sys_utimens(PLY_FD(fd), ts);
+	ply_io_times_unlock(fs, h->node);
+}
+
+ssize_t ply_io_write_back(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+{
+	struct io_mtime t;
 	ssize_t n;
 	int fd, err;
 
-	if (!fs->writeback)
-		return ply_io_write(fs, h, buf, size, off, kill);
 	err = ply_handle_fd(fs, h, &fd);
 	if (err)
 		return err;
-	ply_io_times_lock(fs, h->node);
-	err = ply_sys_stat(PLY_FD(fd), &st);
+	io_mtime_hold(fs, h, fd, &t);
 	n = ply_io_write(fs, h, buf, size, off, kill);
-	if (!err && n >= 0) {
-		struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, st.st_mtim };
-
-		/* Where that is refused (chattr +a) the time is the writing's. */
-		(void)ply_sys_utimens(PLY_FD(fd), ts);
-	}
-	ply_io_times_unlock(fs, h->node);
+	io_mtime_restore(fs, h, fd, &t, n >= 0);
 	return n;
 }
 
 int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill)
 {
-	int fd, err;
+	struct io_mtime t;
+	int fd, err = io_fd_to_write(fs, h, kill, &fd);
 
-	if (!h->writable)
-		return -EBADF;
-	err = ply_handle_fd(fs, h, &fd);
 	if (err)
 		return err;
-	if (PLY_WARN_ON(h->layer != PLY_LAYER_UPPER))
-		return -EIO;
-	ply_creds_fsetid(!kill);
-	return ply_sys_fallocate(fd, mode, off, len);
+	io_mtime_hold(fs, h, fd, &t);
+	err = ply_sys_fallocate(fd, mode, off, len);
+	io_mtime_restore(fs, h, fd, &t, !err);
+	return err;
 }
 
 off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whence)
@@ -158,19 +188,18 @@ off_t ply_io_lseek(struct ply_fs *fs, struct ply_handle *h, off_t off, int whenc
 ssize_t ply_io_copy_range(struct ply_fs *fs, struct ply_handle *in, off_t ioff, struct ply_handle *out, off_t ooff,
 			  size_t len, unsigned int flags, bool kill)
 {
-	int ifd, ofd, err;
+	struct io_mtime t;
+	ssize_t n;
+	int ifd, ofd, err = io_fd_to_write(fs, out, kill, &ofd);
 
-	if (!out->writable)
-		return -EBADF;
-	err = ply_handle_fd(fs, in, &ifd);
 	if (!err)
-		err = ply_handle_fd(fs, out, &ofd);
+		err = ply_handle_fd(fs, in, &ifd);
 	if (err)
 		return err;
-	if (PLY_WARN_ON(out->layer != PLY_LAYER_UPPER))
-		return -EIO;
-	ply_creds_fsetid(!kill);
-	return ply_sys_copy_range(ifd, &ioff, ofd, &ooff, len, flags);
+	io_mtime_hold(fs, out, ofd, &t);
+	n = ply_sys_copy_range(ifd, &ioff, ofd, &ooff, len, flags);
+	io_mtime_restore(fs, out, ofd, &t, n > 0);
+	return n;
 }
 
 int ply_io_statfs(struct ply_fs *fs, struct statvfs *st)
