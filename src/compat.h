@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #endif
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>		/* RENAME_* */
@@ -15,6 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342		/* Linux 5.4's header */
+#endif
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452			/* Linux 6.6 */
 #endif

@@ -26,6 +26,7 @@ struct ply_copyup_ctx {
 
 	/* the new object, not yet visible */
 	bool made;
+	bool cloned;			/* its bytes are on disk with its metadata */
 	int fd;				/* writable, of regular ones; else -1 */
 	char tmp[PLY_TMP_MAX];		/* its name in work; "": it has none */
 	int pin;			/* O_PATH: how it is reached where names may not lead to it */

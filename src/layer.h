@@ -78,6 +78,7 @@ struct ply_layers {
 		bool rename_whiteout, rename_exchange;
 		bool dtype;
 		bool reflink;
+		bool clone_ordered;	/* and after a crash no change that came later is there without the whole clone */
 		bool acl;
 	} can;
 	pthread_mutex_t fs_lock;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "workdir.h"
 
+#include "compat.h"
 #include "lock.h"
 #include "log.h"
 #include "mountinfo.h"
@@ -290,6 +291,7 @@ static void probe_reflink(struct ply_workdir *w, int file)
 	static const char block[4096];
 	char name[PLY_TMP_MAX];
 	ply_autofd other = -1;
+	uint64_t magic;
 
 	ply_workdir_tmpname(w, name);
 	other = make_file(w, name);
@@ -297,6 +299,8 @@ static void probe_reflink(struct ply_workdir *w, int file)
 		return;
 	if (ply_sys_pwrite(file, block, sizeof(block), 0) == (ssize_t)sizeof(block))
 		w->ls->can.reflink = !ply_sys_clone_file(other, file);
+	/* Its log has every change in the order in which they were made; btrfs logs single files apart, at an fsync. */
+	w->ls->can.clone_ordered = w->ls->can.reflink && !ply_sys_fs_magic(file, &magic) && magic == XFS_SUPER_MAGIC;
 	ply_workdir_discard(w, name);
 }
 
