@@ -28,7 +28,7 @@ struct worker {
 	_Alignas(64) struct ply_workers *all;
 	pthread_t thread;
 	_Atomic int stat;			/* its own file in /proc; -1: there is none */
-	int64_t last_busy;
+	int64_t last_busy, last_since;
 	uint64_t last_served;
 	pthread_cond_t go;		/* not parked any more */
 	bool parked;			/* p->lock */
@@ -230,7 +230,7 @@ static bool workers_pending(struct ply_workers *p)
 	return poll(&d, 1, 0) == 1 && (d.revents & POLLIN);
 }
 
-/* Does it sleep? What cannot be known counts as sleep. */
+/* Does it sleep in the request that the tick saw? What cannot be known counts as sleep. */
 static bool worker_sleeps(struct worker *w)
 {
 	int fd = w->stat;
@@ -238,6 +238,9 @@ static bool worker_sleeps(struct worker *w)
 	ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
 	const char *end;
 
+	/* Meanwhile it may have come to its end, and sleep in read(2). */
+	if (atomic_load(&w->since) != w->last_since)
+		return false;
 	if (n <= 0)
 		return true;
 	text[n] = '\0';
@@ -261,6 +264,7 @@ static bool watch_worker(struct worker *w, struct ply_workers_tick *k, int64_t n
 	}
 	w->last_served = served;
 	w->last_busy = busy;
+	w->last_since = since;
 	return active;
 }
 
