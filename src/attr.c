@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "attr.h"
 #include "copyup.h"
+#include "io.h"
 #include "log.h"
 #include "origin.h"
 
@@ -364,7 +365,7 @@ static int attr_change_located(struct attr_change *c, struct stat *st)
 	return r;
 }
 
-static int attr_change_upper(struct attr_change *c, struct stat *st)
+static int attr_change_once(struct attr_change *c, struct stat *st)
 {
 	int i, r = -ENOENT;
 
@@ -376,6 +377,17 @@ static int attr_change_upper(struct attr_change *c, struct stat *st)
 	}
 	for (i = 0; i < ATTR_TRIES && r == -ENOENT; i++)
 		r = attr_change_located(c, st);
+	return r;
+}
+
+/* What was to be copied up is copied: pages that the kernel writes back need not wait for that. */
+static int attr_change_upper(struct attr_change *c, struct stat *st)
+{
+	int r;
+
+	ply_io_times_lock(c->fs, c->n);
+	r = attr_change_once(c, st);
+	ply_io_times_unlock(c->fs, c->n);
 	return r;
 }
 

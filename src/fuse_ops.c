@@ -338,7 +338,6 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	}
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		ply_backing_cut(raw.n, size);
-	ply_io_times_lock(fs, raw.n);
 	for (;;) {
 		ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
 
@@ -350,7 +349,6 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 			break;
 		/* Handed off between the two calls. */
 	}
-	ply_io_times_unlock(fs, raw.n);
 	if (err) {
 		ply_reply_err(req, err);
 		return;

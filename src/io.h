@@ -16,7 +16,7 @@ ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, s
  * file's mtime and tells it by SETATTR, but only if it is another than the last; so the layer's must not move by the writing.
  */
 ssize_t ply_io_write_back(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill);
-/* Around a SETATTR: no such write puts an older mtime back over it. Outermost lock; nothing without the writeback cache. */
+/* Around the change of a SETATTR: no such write puts an older mtime back over it. lock.h; nothing without the writeback cache. */
 void ply_io_times_lock(struct ply_fs *fs, struct ply_node *n);
 void ply_io_times_unlock(struct ply_fs *fs, struct ply_node *n);
 int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill);

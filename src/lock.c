@@ -11,7 +11,7 @@ void ply_rwlock_init(pthread_rwlock_t *l)
 	/*
 	 * glibc's default lets readers overtake a waiting writer for ever. This kind holds
 	 * new readers back, at the price that no thread may read-lock twice (glibc,
-	 * pthread_rwlockattr_setkind_np(3)): rule 2 of lock.h.
+	 * pthread_rwlockattr_setkind_np(3)): rule 3 of lock.h.
 	 */
 	if (pthread_rwlockattr_init(&a)) {
 		pthread_rwlock_init(l, NULL);

@@ -4,23 +4,24 @@
  *
  * Order, outermost first:
  *
- *	0. times	io.c: a file's mtime while pages are written back, only with the writeback cache
  *	1. copyup	one node's copy-up (ply_node_copyup_lock). A parent's before its
  *			child's is never held together: ancestors are brought up first, one by one.
- *	2. tree		fs->tree, rwlock, writers preferred: held for reading by whoever relies
+ *	2. times	io.c: a file's mtime while pages are written back, or while it is set;
+ *			only with the writeback cache. Never across a copy-up.
+ *	3. tree		fs->tree, rwlock, writers preferred: held for reading by whoever relies
  *			on where names lead (lookup, create, unlink, publish, reopening a
  *			directory fd), for writing by rename alone. NEVER taken twice by a thread.
- *	3. dir		ply_dir.lock of ONE directory, rwlock: for writing while names in
+ *	4. dir		ply_dir.lock of ONE directory, rwlock: for writing while names in
  *			it change, for reading by lookup. Under tree held for writing no dir lock is needed.
  *			rmdir alone takes two: the parent's, then the child's.
- *	4. cache	ply_dircache's own mutex (inside dircache.c).
- *	5. table	graph->lock: ids, identities, names, lookup counts, references.
- *	6. node		striped leaf mutex (ply_node_lock): location and io mode of a node.
+ *	5. cache	ply_dircache's own mutex (inside dircache.c).
+ *	6. table	graph->lock: ids, identities, names, lookup counts, references.
+ *	7. node		striped leaf mutex (ply_node_lock): location and io mode of a node.
  *	   fds		the directory-fd cache's leaf mutex.
  *
- * No syscall under 5 and 6 (closing an evicted fd happens after unlocking). No lock at all
+ * No syscall under 6 and 7 (closing an evicted fd happens after unlocking). No lock at all
  * across a reply or a notify: a notify can wait for a request that needs that lock.
- * Data I/O (read, write, the data phase of a copy-up) holds none of 2-6.
+ * Data I/O (read, write, the data phase of a copy-up) holds none of 3-7.
  *
  * `_locked` in a name: the caller holds the lock that the prototype names.
  */
