@@ -17,6 +17,7 @@ struct ply_notify {
 	pthread_mutex_t lock;		/* leaf */
 	pthread_cond_t more;
 	struct ply_list queue;
+	bool running;			/* there is a thread: from the first notice on, which most mounts never see */
 	bool stop;
 };
 
@@ -50,7 +51,6 @@ static void *notify_work(void *arg)
 int ply_notify_start(struct ply_notify **out, struct fuse_session *se)
 {
 	struct ply_notify *n = calloc(1, sizeof(*n));
-	int err;
 
 	if (!n)
 		return -ENOMEM;
@@ -58,24 +58,29 @@ int ply_notify_start(struct ply_notify **out, struct fuse_session *se)
 	pthread_mutex_init(&n->lock, NULL);
 	pthread_cond_init(&n->more, NULL);
 	ply_list_init(&n->queue);
-	err = pthread_create(&n->thread, NULL, notify_work, n);
-	if (err) {
-		free(n);
-		return -err;
-	}
 	*out = n;
 	return 0;
 }
 
 void ply_notify_stop(struct ply_notify *n)
 {
-	if (!n)
-		return;
+	bool running;
+
 	pthread_mutex_lock(&n->lock);
 	n->stop = true;
+	running = n->running;
+	n->running = false;
 	pthread_cond_signal(&n->more);
 	pthread_mutex_unlock(&n->lock);
-	pthread_join(n->thread, NULL);
+	if (running)
+		pthread_join(n->thread, NULL);
+}
+
+void ply_notify_free(struct ply_notify *n)
+{
+	if (!n)
+		return;
+	ply_notify_stop(n);
 	while (!ply_list_empty(&n->queue)) {
 		struct notice *t = ply_container_of(n->queue.next, struct notice, link);
 
@@ -100,6 +105,9 @@ void ply_notify_expire_entry(struct ply_notify *n, uint64_t parent, const char *
 	memcpy(t->name, name, len + 1);
 	pthread_mutex_lock(&n->lock);
 	ply_list_add_tail(&n->queue, &t->link);
+	/* When no thread can be made, the next notice tries again. */
+	if (!n->running && !n->stop)
+		n->running = !pthread_create(&n->thread, NULL, notify_work, n);
 	pthread_cond_signal(&n->more);
 	pthread_mutex_unlock(&n->lock);
 }

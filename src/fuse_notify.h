@@ -11,9 +11,15 @@
 
 struct ply_notify;
 
+/* A thread is made when there is something to tell. */
 int ply_notify_start(struct ply_notify **out, struct fuse_session *se);
-/* Drops what is still queued. The connection must not need a worker any more, or be dead. */
+/*
+ * Ends the thread: what is still queued, or comes, is told to nobody. Workers may still serve: the kernel may hold for one of
+ * them the lock that the thread waits for.
+ */
 void ply_notify_stop(struct ply_notify *n);
+/* Nobody calls it any more. NULL is fine. */
+void ply_notify_free(struct ply_notify *n);
 /*
  * The kernel looks the name up again before it uses it; what is open stays. Returns at once; told in order. Name "":
  * the attributes of node `parent` itself.

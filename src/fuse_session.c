@@ -289,7 +289,7 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 	};
 	r = ply_notify_start(&s->notify, s->fuse.se);
 	if (r) {
-		snprintf(err, errlen, "no thread can be made: %s", strerror(-r));
+		snprintf(err, errlen, "out of memory");
 		ply_mount_undo(&s->mount, false);
 		ply_session_free(s);
 		return r;
@@ -342,7 +342,6 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 		ply_mount_undo(&s->mount, s->fs->writeback);
 	/* It may wait for a lock whose holder waits for a worker. */
 	ply_notify_stop(s->notify);
-	s->notify = NULL;
 	ply_workers_stop(s->workers);
 	if (sigfd >= 0)
 		close(sigfd);
@@ -361,9 +360,9 @@ void ply_session_free(struct ply_session *s)
 {
 	if (!s)
 		return;
-	ply_notify_stop(s->notify);
 	ply_mount_free(&s->mount);
 	ply_workers_free(s->workers);
+	ply_notify_free(s->notify);
 	memset(&s->fs->up, 0, sizeof(s->fs->up));
 	if (s->event >= 0)
 		close(s->event);
