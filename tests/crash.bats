@@ -18,7 +18,7 @@ power() # ARG...
 	# the disk's image: not on the disk of the machine
 	fs_tmpfs "$T/disk" size=2g
 	timeout "$((PLY_LIMIT - 5))" python3 "$PLY_SRCDIR/tests/crash/power.py" --plyfs "$PLYFS" --dir "$T/disk" --keep-going \
-		--seed "${PLY_CRASH_SEED:-$SEED}" --points "${PLY_CRASH_POINTS:-25}" "$@"
+		--seed "${PLY_CRASH_SEED:-$SEED}" --points "${PLY_CRASH_POINTS:-16}" "$@"
 }
 
 prepare()
@@ -53,7 +53,7 @@ killed()
 	mkdir "$T/disk"
 	fs_tmpfs "$T/disk" size=1g
 	timeout "$((PLY_LIMIT - 5))" python3 "$PLY_SRCDIR/tests/crash/kill.py" --plyfs "$PLYFS" --killat "$PLY_BUILDDIR/tests/tools/killat" \
-		--dir "$T/disk" --seed "${PLY_CRASH_SEED:-$SEED}" --ops "${PLY_CRASH_OPS:-12}" "$@"
+		--dir "$T/disk" --seed "${PLY_CRASH_SEED:-$SEED}" --ops "${PLY_CRASH_OPS:-8}" "$@"
 }
 
 @test "the daemon is killed in the middle of each operation; overlayfs sees the same" {

@@ -131,7 +131,10 @@ class Disk:
                 continue
             else:
                 err = -38
-            os.write(self.dev, struct.pack("<IiQ", 16 + len(out), err, unique) + out)
+            try:
+                os.write(self.dev, struct.pack("<IiQ", 16 + len(out), err, unique) + out)
+            except FileNotFoundError:
+                pass  # nobody waits any more: interrupted, or at the end
 
 
 def log_read(path):
