@@ -204,6 +204,8 @@ static int copyup_make(struct ply_copyup_ctx *c)
 /* No lock but the node's copy-up lock is held here, however large the file is. */
 static int copyup_fill_data(struct ply_copyup_ctx *c)
 {
+	int r;
+
 	if (!S_ISREG(c->st.st_mode) || !c->st.st_size || c->trunc)
 		return 0;
 	/* The size of a metacopy file is that of its data. */
@@ -212,7 +214,9 @@ static int copyup_fill_data(struct ply_copyup_ctx *c)
 	c->data = copyup_open_data(c->fs, c->n);
 	if (c->data < 0)
 		return c->data;
-	return ply_copyup_data(c->data, c->fd, c->st.st_size, c->fs->layers.can.reflink);
+	r = ply_copyup_data(c->data, c->fd, c->st.st_size, c->fs->layers.can.reflink, c->fs->work.sync);
+	c->cloned = r == 1 && c->fs->layers.can.clone_ordered;
+	return r < 0 ? r : 0;
 }
 
 /* Marks that some objects can't carry in this namespace (user.* on a symlink): they do without. */
@@ -244,7 +248,8 @@ static int copyup_fill_metadata(struct ply_copyup_ctx *c)
 
 /*
  * Durable before it can be seen: after a crash it is the old file or the whole new one. Without bytes of its own there
- * is nothing that could come later than the name (kernel: ovl_copy_up_file and metadata_fsync).
+ * is nothing that could come later than the name (kernel: ovl_copy_up_file and metadata_fsync), nor with a clone
+ * where the filesystem's log keeps the order.
  */
 static int copyup_sync(struct ply_copyup_ctx *c)
 {
@@ -254,7 +259,7 @@ static int copyup_sync(struct ply_copyup_ctx *c)
 	if (!c->fs->work.sync)
 		return 0;
 	if (c->fd >= 0)
-		return c->data >= 0 || strict ? ply_sys_fsync(c->fd, false) : 0;
+		return (c->data >= 0 && !c->cloned) || strict ? ply_sys_fsync(c->fd, false) : 0;
 	if (!c->is_dir || !strict)
 		return 0;
 	fd = ply_sys_open(ply_copyup_at(c), O_RDONLY | O_DIRECTORY, 0);
@@ -387,6 +392,7 @@ static void copyup_fill_undo(struct copyup_fill *f)
 static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 {
 	int r = copyup_fill_open(f, trunc);
+	bool cloned = false;
 
 	if (r)
 		return r;
@@ -395,11 +401,13 @@ static int copyup_fill_run(struct copyup_fill *f, bool trunc)
 		r = ply_sys_ftruncate(f->fd, 0);
 	} else {
 		ply_attr_hold_begin(&f->hold);
-		r = ply_copyup_data(f->data, f->fd, f->hold.st.st_size, f->fs->layers.can.reflink);
-		if (!r)
+		r = ply_copyup_data(f->data, f->fd, f->hold.st.st_size, f->fs->layers.can.reflink,
+				    f->fs->work.sync);
+		cloned = r == 1 && f->fs->layers.can.clone_ordered && f->fs->opt->fsync != PLY_FSYNC_STRICT;
+		if (r >= 0)
 			r = copyup_fill_restore(f);
 	}
-	if (!r && f->fs->work.sync)
+	if (!r && f->fs->work.sync && !cloned)
 		r = ply_sys_fsync(f->fd, false);
 	if (r && !trunc)
 		copyup_fill_undo(f);

@@ -6,12 +6,16 @@
 
 #define DATA_CHUNK (8 << 20)		/* of one copy_file_range: bounds how long a syscall takes */
 #define DATA_BUFFER (256 << 10)
+#define DATA_BIG (16 << 20)		/* files from here on go past the page cache when they must be on disk anyway */
+#define DATA_DIRECT (16 << 20)
+#define DATA_ALIGN 4096			/* what every device takes; and a page */
 
 /* How far the cheap ways go between these two files is learnt from their errors. */
 struct data_copy {
 	int in, out;
 	off_t pos, end;
-	bool no_range;
+	bool durable;			/* it is to be on disk at the end */
+	bool no_direct, no_range;
 	char *buf;			/* made when reading and writing begins */
 };
 
@@ -30,6 +34,39 @@ static bool data_not_possible(int err)
 	default:
 		return false;
 	}
+}
+
+/*
+ * Straight from the pages of the source to the disk: what the processor does not copy twice needs no writing back
+ * either. Bytes moved, -errno; 0: the others have to do it.
+ */
+static ssize_t data_direct(struct data_copy *d)
+{
+	off_t end = d->end & ~(off_t)(DATA_ALIGN - 1), ahead;
+	size_t len = (size_t)ply_min(end - d->pos, (off_t)DATA_DIRECT);
+	ssize_t n = 0;
+	void *map;
+
+	if (d->no_direct || d->pos >= end || d->pos % DATA_ALIGN)
+		return 0;
+	if (ply_sys_set_direct(d->out, true)) {
+		d->no_direct = true;
+		return 0;
+	}
+	if (!ply_sys_map(d->in, d->pos, len, &map)) {
+		ahead = d->pos + (off_t)len;
+		if (ahead < d->end)
+			ply_sys_read_ahead(d->in, ahead, ply_min(d->end - ahead, (off_t)DATA_DIRECT));
+		n = ply_sys_pwrite(d->out, map, len, d->pos);
+		ply_sys_unmap(map, len);
+	}
+	(void)ply_sys_set_direct(d->out, false);
+	/* -EFAULT: the source cannot be read. The others say why. */
+	if (n == -EFAULT || (n < 0 && data_not_possible((int)n)))
+		n = 0;
+	if (!n)
+		d->no_direct = true;
+	return n;
 }
 
 /* Bytes moved, -errno; 0 with d->no_range set: this way leads no further. */
@@ -76,13 +113,21 @@ static int data_segment(struct data_copy *d)
 	ssize_t n;
 
 	while (d->pos < d->end) {
-		n = d->no_range ? 0 : data_range(d);
-		if (d->no_range)
+		bool direct;
+
+		n = data_direct(d);
+		direct = n;
+		if (!direct && !d->no_range)
+			n = data_range(d);
+		if (!direct && d->no_range)
 			n = data_read_write(d);
 		if (n < 0)
 			return (int)n;
 		if (!n)
 			break;		/* shorter than its stat said: the rest reads as zeros */
+		/* While the rest is copied. */
+		if (d->durable && !direct && n == DATA_CHUNK)
+			ply_sys_write_out(d->out, d->pos, n);
 		d->pos += n;
 		ply_count(PLY_C_copyup_bytes, (uint64_t)n);
 	}
@@ -128,9 +173,9 @@ static int data_all(struct data_copy *d, off_t size)
 	return r == -ENXIO ? 0 : r;
 }
 
-int ply_copyup_data(int in, int out, off_t size, bool try_clone)
+int ply_copyup_data(int in, int out, off_t size, bool try_clone, bool durable)
 {
-	struct data_copy d = { .in = in, .out = out };
+	struct data_copy d = { .in = in, .out = out, .durable = durable, .no_direct = !durable || size < DATA_BIG };
 	struct stat st;
 	int r;
 
@@ -154,5 +199,5 @@ int ply_copyup_data(int in, int out, off_t size, bool try_clone)
 	r = ply_sys_stat(PLY_FD(out), &st);
 	if (!r && st.st_size != size)
 		r = ply_sys_ftruncate(out, size);
-	return r;
+	return r ? r : try_clone;
 }

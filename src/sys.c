@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -625,6 +626,41 @@ int ply_sys_ioctl(int fd, unsigned long req, void *arg)
 	int r = ioctl(fd, req, arg);
 
 	return r < 0 ? -errno : r;
+}
+
+int ply_sys_map(int fd, off_t off, size_t len, void **out)
+{
+	void *map = mmap(NULL, len, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, off);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	*out = map;
+	return 0;
+}
+
+void ply_sys_unmap(void *map, size_t len)
+{
+	(void)munmap(map, len);
+}
+
+int ply_sys_set_direct(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	flags = on ? flags | O_DIRECT : flags & ~O_DIRECT;
+	return fcntl(fd, F_SETFL, flags) ? -errno : 0;
+}
+
+void ply_sys_read_ahead(int fd, off_t off, off_t len)
+{
+	(void)posix_fadvise(fd, off, len, POSIX_FADV_WILLNEED);
+}
+
+void ply_sys_write_out(int fd, off_t off, off_t len)
+{
+	(void)sync_file_range(fd, off, len, SYNC_FILE_RANGE_WRITE);
 }
 
 int ply_sys_flock(int fd, int op)

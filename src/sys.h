@@ -91,6 +91,13 @@ ssize_t ply_sys_pread(int fd, void *buf, size_t len, off_t off);
 ssize_t ply_sys_pwrite(int fd, const void *buf, size_t len, off_t off);
 ssize_t ply_sys_copy_range(int in, off_t *ioff, int out, off_t *ooff, size_t len, unsigned int flags);
 int ply_sys_clone_file(int out, int in);			/* FICLONE */
+/* Part of a file for other system calls to read from, not for us: what cannot be read is SIGBUS here and -EFAULT there. */
+int ply_sys_map(int fd, off_t off, size_t len, void **out);
+void ply_sys_unmap(void *map, size_t len);
+int ply_sys_set_direct(int fd, bool on);		/* O_DIRECT from now on, or not; -EINVAL where there is none */
+/* Hints, which nobody waits for: to be read soon; to be on disk soon. */
+void ply_sys_read_ahead(int fd, off_t off, off_t len);
+void ply_sys_write_out(int fd, off_t off, off_t len);
 int ply_sys_ioctl(int fd, unsigned long req, void *arg);
 int ply_sys_flock(int fd, int op);
 

@@ -187,3 +187,73 @@ held() { grep -q 'sync(' "$T/held"; }
 	find "$M" -type f | xargs cat >/dev/null
 	[ "$(ls "/proc/$(daemon_pid)/fd" | wc -l)" -lt 600 ]
 }
+
+calls_of() { grep -cE "$1" "$T/calls" || true; }	# calls_of REGEX: how many of those that were counted last
+
+@test "to remove a lower file is one hard link; a rename is one look and one rename" {
+	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 50
+	union_mount
+	f mkdir new , open a new/a w+creat , close a , open b new/b w+creat , close b
+	ls -l "$M/d" >/dev/null
+	f unlink d/n0 # the directory, and the whiteout that the others are links to
+	syscalls f unlink d/n1 , unlink d/n2 , unlink d/n3 , unlink d/n4
+	[ "$(calls_of 'link(at)?\(')" = 4 ]
+	[ "$(calls_of 'rename')" = 0 ]
+	[ "$(calls_of 'stat')" -le 12 ] # the directory's attributes, whenever it has changed
+	syscalls f rename new/a new/c , rename new/b new/d , rename new/c new/e , rename new/d new/f
+	[ "$(calls_of 'rename')" = 4 ]
+	[ "$(calls_of 'stat')" -le 20 ] # that each target is free, for the kernel and under the lock; the directory
+}
+
+@test "metacopy: a change of attributes syncs nothing and does not go back to lower" {
+	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 20; for i in {0..19}; do echo content >"$L/d/n$i"; done
+	union_mount metacopy=on,redirect_dir=on
+	ls -l "$M/d" >/dev/null
+	f chmod d/n0 0600
+	syscalls chmod 0640 "$M"/d/n{1..10}
+	[ "$(calls_of 'sync')" = 0 ]
+	[ "$(calls_of 'openat2')" = 0 ]
+	[ "$COUNT" -le 260 ]
+	# and its directory's attributes are the kernel's still
+	syscalls f stat d type d
+	[ "$(calls_of 'stat')" = 0 ]
+}
+
+@test "whoever lists names only costs no stat of each file, whoever wants attributes no lookup" {
+	for i in {1..60}; do mkdir -p "$L/t/$i"; "$FSOP" mkmany "$L/t/$i" f 20; done
+	union_mount
+	syscalls find "$M/t" -name nothing
+	[ "$(calls_of 'stat')" -lt 600 ]
+	union_umount
+	union_mount
+	f stat t type d
+	syscalls find "$M/t" -type f -size +1000k
+	[ "$(calls_of 'stat')" -ge 1200 ]
+	lookups=$("$PLYCTL" status --json "$M" | jq '.[0].requests.lookup')
+	echo "$lookups lookups"
+	[ "$lookups" -lt 100 ]
+}
+
+@test "what the kernel knows is not looked at again when its directory is listed once more" {
+	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 200
+	union_mount
+	ls -l "$M/d" >/dev/null
+	f open w d/new w+creat , close w
+	syscalls ls -l "$M/d"
+	[ "$(calls_of 'stat')" -lt 50 ]
+	[ "$(ls "$M/d" | wc -l)" = 201 ]
+}
+
+@test "a big file is copied up past the page cache, byte by byte the same" {
+	head -c 40000123 /dev/urandom >"$L/big"; truncate -s 60m "$L/big"; head -c 5001 /dev/urandom >>"$L/big"
+	head -c 4096 /dev/zero | dd of="$U/direct" oflag=direct bs=4096 2>/dev/null || skip "no direct I/O here"
+	rm "$U/direct"
+	union_mount fsync=auto
+	syscalls f open w big w , close w
+	[ "$(calls_of 'pwrite64')" -ge 2 ]
+	[ "$(calls_of 'pwrite64')" -le 8 ]
+	[ "$(calls_of 'fsync')" = 1 ]
+	cmp "$L/big" "$M/big"
+	cmp "$L/big" "$U/big"
+	[ "$(stat -c %b "$U/big")" -lt 100000 ] # the hole is one still
+}

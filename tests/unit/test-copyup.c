@@ -274,7 +274,7 @@ static void test_data_fallback(void **state)
 
 		out = open(at("out"), O_RDWR | O_CREAT | O_TRUNC, 0600);
 		faults_arm(size ? 2 : 1, EXDEV, FAULTS_CHANGES);	/* the copy_file_range, if there is one */
-		assert_int_equal(ply_copyup_data(in, out, len, size != 0), 0);
+		assert_in_range(ply_copyup_data(in, out, len, size != 0, (len & 1) != 0), 0, 1);
 		faults_disarm();
 		assert_int_equal(lseek(out, 0, SEEK_END), len);
 		for (off_t off = 0; off < len; off += (off_t)sizeof(buf) / 2) {
