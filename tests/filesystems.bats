@@ -142,3 +142,40 @@ upper_on()
 	says "$M/d2/f" 'LOWER file'
 	f ls d '' , '!ENOENT' stat gone
 }
+
+@test "vfat as a lower: read, changed, deleted, renamed; the FAT is as it was" {
+	plyfs_only "the kernel's overlayfs refuses it"
+	need_root
+	fs_loop "$T/fat" vfat 16M
+	mkdir -p "$T/fat/l/d/e"; echo one >"$T/fat/l/d/f"; echo two >"$T/fat/l/g"; dd if=/dev/urandom of="$T/fat/l/big" bs=64k count=20 status=none
+	LAYERS=("$T/fat/l")
+	union_mount
+	says "$M/d/f" "one
+"
+	cmp "$T/fat/l/big" "$M/big"
+	f open w g w+append , write w more , chmod d/f 0600 , unlink big , rename d d2 , symlink x s , link g h , stat g nlink 2 same h , setx g user.k v
+	union_remount
+	f '!ENOENT' stat d , '!ENOENT' stat big , stat d2/f mode 600 , getx h user.k v
+	says "$M/h" "two
+more"
+}
+
+@test "vfat as the upper: names and data hold, of what FAT can store" {
+	plyfs_only "the kernel's overlayfs refuses it"
+	need_root
+	fs_loop "$T/fat" vfat 16M
+	mkdir "$T/fat/u" "$T/fat/w"; UPPER=$T/fat/u WORK=$T/fat/w
+	put "$L/d/f" one; put "$L/g" two
+	# times of two seconds, numbers that change with the mount
+	RECHECK=no
+	union_mount
+	echo new >"$M/new"; echo more >>"$M/g"
+	rm "$M/d/f"; mv "$M/new" "$M/newer"; mkdir "$M/dir"; mv "$M/dir" "$M/dir2"
+	union_remount
+	absent "$M/d/f" "$M/new" "$M/dir"
+	says "$M/g" "twomore
+"
+	says "$M/newer" "new
+"
+	[ -d "$M/dir2" ] && [ -z "$(ls -A "$M/d")" ]
+}
