@@ -567,9 +567,17 @@ static void read_wait(struct ply_node *n, off_t off, off_t got)
 		nanosleep(&t, NULL);
 }
 
+/* What a small read found. Not the array itself: each thread that is made would be given one, all zeros. */
+static _Thread_local char *op_small;
+
+void ply_fuse_ops_thread_end(void)
+{
+	free(op_small);
+	op_small = NULL;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	static _Thread_local char small[OPS_SPLICE_MIN];
 	struct fuse_bufvec vec = FUSE_BUFVEC_INIT(size);
 	struct ply_fs *fs = op_fs(req);
 	struct stat st;
@@ -577,14 +585,16 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	int err;
 
 	(void)ino;
-	if (size <= sizeof(small)) {
-		n = ply_io_read(fs, op_handle(fi), small, size, off);
+	if (size <= OPS_SPLICE_MIN) {
+		if (!op_small)
+			op_small = malloc(OPS_SPLICE_MIN);
+		n = op_small ? ply_io_read(fs, op_handle(fi), op_small, size, off) : -ENOMEM;
 		if (n >= 0 && (size_t)n < size)
 			read_wait(op_handle(fi)->node, off, n);
 		if (n < 0)
 			ply_reply_err(req, (int)n);
 		else
-			fuse_reply_buf(req, small, (size_t)n);
+			fuse_reply_buf(req, op_small, (size_t)n);
 		return;
 	}
 	err = ply_handle_fd(fs, op_handle(fi), &vec.buf[0].fd);

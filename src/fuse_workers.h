@@ -23,7 +23,7 @@ struct ply_workers_conf {
 	unsigned int max;		/* of threads that serve; 1: no watch is needed, and there is none */
 	/* Serves one request. No lock is held. */
 	void (*serve)(void *arg, struct fuse_buf *buf);
-	/* A worker has ended: the connection is gone, or cannot be read. */
+	/* A worker has ended: the connection is gone, or cannot be read. The last thing that its thread does. */
 	void (*ended)(void *arg);
 	void *arg;
 };
