@@ -47,6 +47,7 @@ struct dirops_make {
 	int flags;			/* open flags of create */
 	const struct ply_cred *cred;
 	int fd;				/* create: the open file */
+	bool seen;			/* its stat is what it still is */
 };
 
 /* One directory in which a name is about to come, with what is there. Under the locks. */
@@ -184,7 +185,9 @@ static int dirops_make_here(struct ply_fs *fs, struct dirops_make *m, struct dir
 	if (!r) {
 		if (acl > 0 && fs->layers.upper->override == PLY_XPERM_NONE)
 			mode = (mode & S_IFMT) | (st->st_mode & 07777);
-		r = ply_attr_init(fs, at, st, uid, gid, mode, m->rdev);
+		m->seen = ply_attr_is(fs, st, uid, gid, mode);
+		if (!m->seen)
+			r = ply_attr_init(fs, at, st, uid, gid, mode, m->rdev);
 	}
 	if (r) {
 		dirops_unmake(m, at);
@@ -257,10 +260,10 @@ static int dirops_make_over_whiteout(struct ply_fs *fs, struct dirops_make *m, s
 static int dirops_make(struct ply_fs *fs, struct ply_node *dir, const char *name, struct dirops_make *m,
 		       struct ply_node **out, struct stat *st)
 {
-	struct ply_at at;
 	int r;
 
 	m->fd = -1;
+	m->seen = false;
 	r = ply_dirops_check_name(name);
 	if (r)
 		return r;
@@ -293,8 +296,7 @@ static int dirops_make(struct ply_fs *fs, struct ply_node *dir, const char *name
 	if (r)
 		return r;
 	ply_dircache_added(fs, dir, name, IFTODT(m->mode));
-	at = PLY_AT(p.up->fd, name);
-	r = ply_layer_stat(fs->layers.upper, at, st);
+	r = m->seen ? 0 : ply_layer_stat(fs->layers.upper, PLY_AT(p.up->fd, name), st);
 	if (!r)
 		r = ply_lookup_created(fs, dir, name, st, out);
 	if (r) {
@@ -573,8 +575,7 @@ int ply_dirops_link(struct ply_fs *fs, struct ply_node *n, struct ply_node *dir,
 static int dirops_victim(struct ply_fs *fs, struct ply_node *dir, const char *name, bool want_dir,
 			 struct ply_node **out)
 {
-	struct stat st;
-	int r = ply_lookup(fs, dir, name, out, &st);
+	int r = ply_lookup_node(fs, dir, name, out);
 
 	if (r)
 		return r;
@@ -614,20 +615,21 @@ void ply_dirops_links_left(struct ply_fs *fs, struct ply_node *dir, const char *
 /* *left: the file has other names. */
 static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n, bool *left)
 {
+	struct stat st = { .st_nlink = 1 };
 	struct ply_unlink_index ui;
 	struct ply_dirfd *up;
-	struct stat st;
 	int state, lower, r;
-	bool lower_object;
+	bool lower_object, sure;
 
 	PLY_RDLOCK(tree, &fs->tree);
 	PLY_WRLOCK(lock, &dir->dir->lock);
 	if (!dirops_still(fs, dir, name, n))
 		return -EAGAIN;
-	state = ply_lookup_upper_state(fs, dir, name, &st);
+	state = ply_lookup_node_state(fs, dir, name, n, &st, &sure);
 	if (state < 0)
 		return state;
-	lower = dir->dir->nlower ? ply_lookup_lower_has(fs, dir, name) : 0;
+	/* A name that is not in upper is a lower's. */
+	lower = sure && !state ? 1 : dir->dir->nlower ? ply_lookup_lower_has(fs, dir, name) : 0;
 	if (lower < 0)
 		return lower;
 	if (state == 1 || (state == 0 && !lower))
