@@ -60,6 +60,7 @@ void ply_bfile_id_use_locked(struct ply_backing_pool *p, struct ply_file *f)
 			p->ncached--;
 		}
 		p->stats.live_ids++;
+		f->passed = true;
 	}
 	p->stats.passthrough_handles++;
 }

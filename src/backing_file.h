@@ -27,6 +27,7 @@ struct ply_file {
 	struct backing_id *bid;			/* all live passthrough handles use this one */
 	bool busy;				/* one thread is opening or registering it */
 	bool refused;				/* registration failed for good: cached from now on */
+	bool passed;				/* was open in passthrough: what the kernel has cached of it may be old */
 	uint8_t is_elf, is_static;		/* enum backing_tri */
 	_Atomic uint16_t readable;		/* a lower layer: it was opened there; no lock */
 	_Atomic int64_t cut_at, cut_size;	/* ply_backing_cut(); no lock */

@@ -297,14 +297,17 @@ static int open_cached(struct open_ctx *c)
 	return 0;
 }
 
-/* Cached opens on a node that was handed off: another node's page cache holds the file too. */
+/*
+ * Cached opens on a node that was handed off: another node's page cache holds the file too. And readahead(2) fills the
+ * node's own page cache even in passthrough, where writes do not come by.
+ */
 static void reply_fill(struct open_ctx *c, enum ply_io_mode mode, struct ply_open_reply *out)
 {
 	bool stale = (c->n->flags & PLY_N_STALE) != 0;
 
 	out->passthrough = mode == PLY_IO_PASSTHROUGH;
 	out->backing_id = out->passthrough ? c->f->bid->id : 0;
-	out->keep_cache = !out->passthrough && !stale;
+	out->keep_cache = !out->passthrough && !stale && !c->f->passed;
 	out->direct_io = !out->passthrough && stale;
 }
 

@@ -364,6 +364,32 @@ static void test_refused(void **state)
 	}
 }
 
+/* What the kernel cached of a file while that was open in passthrough is not kept: writes did not come by there. */
+static void test_cached_after_passthrough(void **state)
+{
+	struct ply_open_reply a, b;
+	struct open_union u;
+
+	(void)state;
+	ou_make(&u, "", 1);
+	assert_int_equal(open_as(&u, "text", O_RDWR, ME, &a), 0);
+	assert_true(a.passthrough);
+	close_it(&u, &a);
+	/* The one id that is kept goes to another file. */
+	assert_int_equal(open_as(&u, "elf", O_RDONLY, ME, &b), 0);
+	close_it(&u, &b);
+	u.refuse = -ENFILE;
+	assert_int_equal(open_as(&u, "text", O_RDONLY, ME, &a), 0);
+	assert_false(a.passthrough);
+	assert_false(a.keep_cache);
+	close_it(&u, &a);
+	/* One that never was keeps it. */
+	assert_int_equal(open_as(&u, "usr/small", O_RDONLY, ME, &a), 0);
+	assert_true(a.keep_cache);
+	close_it(&u, &a);
+	ou_remove(&u);
+}
+
 /* An open whose file cannot be had leaves no count. */
 static void test_failed_open(void **state)
 {
@@ -442,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_setsize_hands_off),
 		cmocka_unit_test(test_cached_stays_cached),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_cached_after_passthrough),
 		cmocka_unit_test(test_failed_open),
 		cmocka_unit_test(test_volatile_attributes),
 		cmocka_unit_test(test_end_with_open_files),
