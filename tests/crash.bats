@@ -67,3 +67,42 @@ killed()
 @test "each system call fails for want of room: the operation changes nothing, or is done" {
 	killed --errno ENOSPC
 }
+
+@test "killed while the last name of a written hard link goes: gone or new, never old" {
+	put "$L/a" old; ln "$L/a" "$L/b"
+	printf '#!/bin/sh\nexec "%s" "%s" "%s" "$@"\n' "$PLY_BUILDDIR/tests/tools/killat" "$T/count" "$PLYFS" >"$T/plyfs"
+	chmod +x "$T/plyfs"
+	real=$PLYFS
+	for how in unlink rename; do
+		for n in {1..12}; do
+			rm -rf "$U" "$W"; mkdir "$U" "$W"
+			head -c 16 /dev/zero >"$T/count"
+			PLYFS=$T/plyfs
+			union_mount
+			f open w a w+trunc , write w new , unlink a , open w other w+creat , write w other
+			printf "\\$(printf %o "$n")" | dd of="$T/count" conv=notrunc bs=1 status=none
+			case $how in
+			unlink) f unlink b || true ;;
+			rename) f rename other b || true ;;
+			esac
+			head -c 4 /dev/zero | dd of="$T/count" conv=notrunc bs=4 status=none
+			PLYFS=$real
+			if [ "$(od -An -tu4 -j 8 -N 4 "$T/count" | tr -d ' ')" = 0 ]; then
+				union_umount
+				break
+			fi
+			echo 137 >"$D/want"
+			daemon_ended "$D"
+			umount -l "$M"
+			union_mount
+			got=$(cat "$M/b" 2>/dev/null || echo gone)
+			case $how:$got in
+			unlink:new|unlink:gone|rename:new|rename:other) ;;
+			*) fail "$how, killed in front of call $n: b is '$got'" ;;
+			esac
+			[ "$got" = gone ] || [ "$(field h "$M/b")" = 1 ]
+			union_umount
+		done
+		[ "$n" -gt 2 ]
+	done
+}
