@@ -45,7 +45,15 @@ static bool sys_give_fds(int tries)
 }
 
 /* A call that opens: when no descriptor is left, again once a cache has given some back. */
-#define SYS_OPEN(call) ({							int tries_ = 0;								long fd_;																	do {										fd_ = SYS_RETRY(call);						} while ((fd_ == -EMFILE || fd_ == -ENFILE) && sys_give_fds(tries_++)); 	fd_;								})
+#define SYS_OPEN(call) ({						\
+	int tries_ = 0;							\
+	long fd_;							\
+									\
+	do {								\
+		fd_ = SYS_RETRY(call);					\
+	} while ((fd_ == -EMFILE || fd_ == -ENFILE) && sys_give_fds(tries_++)); \
+	fd_;								\
+})
 
 static inline bool is_fd_itself(struct ply_at at)
 {
@@ -790,7 +798,6 @@ ssize_t ply_sys_listxattr_alloc(struct ply_at at, char **list)
 }
 
 /* --- file handles and filesystems --- */
-
 
 int ply_sys_handle(struct ply_at at, int *type, uint8_t fid[128])
 {
