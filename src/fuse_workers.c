@@ -14,10 +14,6 @@
 #define WORKERS_TICK 2000000		/* ns */
 #define WORKERS_HELD 500000		/* ns asleep in one request: whoever waits behind it has waited long enough */
 #define WORKERS_LONG 20000000		/* ns in one request in any case */
-#define WORKERS_LOOK 50000		/* ns: about what it takes to wake a processor that idles, a virtual one above all */
-#define WORKERS_AT_ONCE 3
-#define WORKERS_SKIP_MIN 8
-#define WORKERS_SKIP_MAX 4096
 #define WORKERS_IDLE 16			/* ticks without a request, after which the watch sleeps */
 #define WORKERS_FULL 3			/* ticks in a row without time left: one more */
 #define WORKERS_LOW 8			/* ticks in a row in which one less would do */
@@ -27,7 +23,6 @@ struct worker {
 	_Alignas(64) _Atomic int64_t since;	/* when its request began; 0: it serves none */
 	_Atomic int64_t busy;			/* ns in all requests before it */
 	_Atomic uint64_t served;
-	struct ply_workers_look look;
 
 	/* The watch's, and what does not change. */
 	_Alignas(64) struct ply_workers *all;
@@ -119,13 +114,6 @@ int ply_workers_judge(struct ply_workers_trend *t, const struct ply_workers_tick
 
 /* --- workers --- */
 
-static bool workers_pending(struct ply_workers *p)
-{
-	struct pollfd d = { .fd = fuse_session_fd(p->conf.se), .events = POLLIN };
-
-	return poll(&d, 1, 0) == 1 && (d.revents & POLLIN);
-}
-
 /* Is one reader too many? Then this one waits until it is needed. */
 static void worker_park(struct worker *w, struct fuse_buf *buf)
 {
@@ -168,52 +156,6 @@ static void worker_serve(struct worker *w, struct fuse_buf *buf)
 	atomic_store_explicit(&w->since, 0, memory_order_release);
 }
 
-bool ply_workers_look_begin(struct ply_workers_look *l)
-{
-	if (!l->skip)
-		return true;
-	l->skip--;
-	return false;
-}
-
-void ply_workers_look_end(struct ply_workers_look *l, enum ply_workers_seen seen)
-{
-	l->at_once = seen == PLY_SEEN_AT_ONCE ? l->at_once + 1 : 0;
-	switch (seen) {
-	case PLY_SEEN_AT_ONCE:
-		/* One alone: what nobody waits for (RELEASE, FORGET) came before it. */
-		l->skip = l->at_once > WORKERS_AT_ONCE ? WORKERS_SKIP_MIN : 0;
-		break;
-	case PLY_SEEN_LATER:
-		l->miss = 0;
-		break;
-	case PLY_SEEN_NONE:
-		l->miss = l->miss ? ply_min(2 * l->miss, WORKERS_SKIP_MAX) : WORKERS_SKIP_MIN;
-		l->skip = l->miss;
-		break;
-	}
-}
-
-/* After a request. With others that wait in read(2) it would be one of them who gets the next. */
-static void worker_look(struct worker *w)
-{
-	struct ply_workers *p = w->all;
-	enum ply_workers_seen seen = PLY_SEEN_AT_ONCE;
-	int64_t until;
-
-	if (atomic_load_explicit(&p->readers, memory_order_relaxed) > 1 || !ply_workers_look_begin(&w->look))
-		return;
-	until = now_ns() + WORKERS_LOOK;
-	while (!workers_pending(p)) {
-		seen = PLY_SEEN_LATER;
-		if (now_ns() >= until || atomic_load_explicit(&p->exiting, memory_order_relaxed)) {
-			seen = PLY_SEEN_NONE;
-			break;
-		}
-	}
-	ply_workers_look_end(&w->look, seen);
-}
-
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -238,7 +180,6 @@ static void *worker_main(void *arg)
 		if (res <= 0)
 			break;
 		worker_serve(w, &buf);
-		worker_look(w);
 	}
 	free(buf.mem);
 	pthread_mutex_lock(&p->lock);
@@ -281,6 +222,13 @@ static int workers_more_locked(struct ply_workers *p)
 }
 
 /* --- the watch --- */
+
+static bool workers_pending(struct ply_workers *p)
+{
+	struct pollfd d = { .fd = fuse_session_fd(p->conf.se), .events = POLLIN };
+
+	return poll(&d, 1, 0) == 1 && (d.revents & POLLIN);
+}
 
 /* Does it sleep in the request that the tick saw? What cannot be known counts as sleep. */
 static bool worker_sleeps(struct worker *w)

@@ -4,8 +4,7 @@
  *
  * Each thread more that waits in read(2) costs a wake-up: the kernel wakes the one that waited longest, whose CPU is
  * cold, while the one that has just answered would find the next request without sleeping. So one thread reads as
- * long as it keeps up, and looks for the next request for a moment before it sleeps: a client that waits for each answer sends the
- * next one sooner than an idle processor wakes up. What it takes is measured by a watch, a thread that ticks while requests come: it adds readers
+ * long as it keeps up. What it takes is measured by a watch, a thread that ticks while requests come: it adds readers
  * when all of them are held up in a request while others wait, or have no time left; and takes them away again.
  */
 #ifndef PLY_FUSE_WORKERS_H
@@ -53,16 +52,6 @@ struct ply_workers_tick {
 	unsigned int sleep;		/* readers that sleep in their request; others compute, or wait for a CPU as a new one would */
 	bool pending;			/* a request waits for a reader */
 };
-/*
- * Looking for the next request instead of sleeping: after one in vain not for some requests, and twice as many each time: who
- * thinks between requests sends too late. Where the next one is there already, time after time, read(2) would not sleep: a
- * client on the same processor is served by turns.
- */
-struct ply_workers_look { unsigned int skip, miss, at_once; };
-enum ply_workers_seen { PLY_SEEN_AT_ONCE, PLY_SEEN_LATER, PLY_SEEN_NONE };
-bool ply_workers_look_begin(struct ply_workers_look *l);
-void ply_workers_look_end(struct ply_workers_look *l, enum ply_workers_seen seen);
-
 /* Between ticks. */
 struct ply_workers_trend { unsigned int full, slept, low; };
 /* Is it worth asking which readers sleep? */

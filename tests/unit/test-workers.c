@@ -120,35 +120,6 @@ static void test_who_is_not_needed_any_more_goes(void **state)
 	assert_int_equal(judge(&k, 100), 0);
 }
 
-static unsigned int looks_of(struct ply_workers_look *l, unsigned int requests, enum ply_workers_seen seen, unsigned int vain_each)
-{
-	unsigned int i, looks = 0;
-
-	for (i = 0; i < requests; i++) {
-		if (!ply_workers_look_begin(l))
-			continue;
-		looks++;
-		ply_workers_look_end(l, vain_each && looks % vain_each == 0 ? PLY_SEEN_NONE : seen);
-	}
-	return looks;
-}
-
-static void test_looking_in_vain_is_rare(void **state)
-{
-	struct ply_workers_look l = { 0 };
-
-	(void)state;
-	/* clients that think */
-	assert_in_range(looks_of(&l, 100000, PLY_SEEN_NONE, 0), 10, 40);
-	/* one that sends at once: as soon as one look has found something, each time, and one in vain costs little */
-	while (!ply_workers_look_begin(&l))
-		;
-	ply_workers_look_end(&l, PLY_SEEN_LATER);
-	assert_in_range(looks_of(&l, 1000, PLY_SEEN_LATER, 100), 900, 999);
-	/* one on the same processor */
-	assert_in_range(looks_of(&l, 900, PLY_SEEN_AT_ONCE, 0), 50, 150);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,7 +129,6 @@ int main(void)
 		cmocka_unit_test(test_requests_that_compute),
 		cmocka_unit_test(test_one_tick_without_a_queue_starts_anew),
 		cmocka_unit_test(test_who_is_not_needed_any_more_goes),
-		cmocka_unit_test(test_looking_in_vain_is_rare),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
