@@ -247,19 +247,20 @@ static int copyup_fill_metadata(struct ply_copyup_ctx *c)
 }
 
 /*
- * Durable before it can be seen: after a crash it is the old file or the whole new one. Without bytes of its own there
- * is nothing that could come later than the name (kernel: ovl_copy_up_file and metadata_fsync), nor with a clone
- * where the filesystem's log keeps the order.
+ * Durable before it can be seen: after a crash it is the old file or the whole new one. Where the filesystem's journal keeps
+ * the order, nothing of a file without bytes of its own can come later than its name, nor a clone's bytes (kernel:
+ * ovl_copy_up_file and metadata_fsync).
  */
 static int copyup_sync(struct ply_copyup_ctx *c)
 {
 	bool strict = c->fs->opt->fsync == PLY_FSYNC_STRICT;
+	bool in_order = c->data < 0 ? c->fs->layers.can.ordered : c->cloned;
 	int fd, r;
 
 	if (!c->fs->work.sync)
 		return 0;
 	if (c->fd >= 0)
-		return (c->data >= 0 && !c->cloned) || strict ? ply_sys_fsync(c->fd, false) : 0;
+		return !in_order || strict ? ply_sys_fsync(c->fd, false) : 0;
 	if (!c->is_dir || !strict)
 		return 0;
 	fd = ply_sys_open(ply_copyup_at(c), O_RDONLY | O_DIRECTORY, 0);

@@ -78,7 +78,8 @@ struct ply_layers {
 		bool rename_whiteout, rename_exchange;
 		bool dtype;
 		bool reflink;
-		bool clone_ordered;	/* and after a crash no change that came later is there without the whole clone */
+		bool ordered;		/* metadata: after a crash no change is there without those before it */
+		bool clone_ordered;	/* and a clone's bytes are among them */
 		bool acl;
 	} can;
 	pthread_mutex_t fs_lock;

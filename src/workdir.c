@@ -291,7 +291,6 @@ static void probe_reflink(struct ply_workdir *w, int file)
 	static const char block[4096];
 	char name[PLY_TMP_MAX];
 	ply_autofd other = -1;
-	uint64_t magic;
 
 	ply_workdir_tmpname(w, name);
 	other = make_file(w, name);
@@ -299,9 +298,18 @@ static void probe_reflink(struct ply_workdir *w, int file)
 		return;
 	if (ply_sys_pwrite(file, block, sizeof(block), 0) == (ssize_t)sizeof(block))
 		w->ls->can.reflink = !ply_sys_clone_file(other, file);
-	/* Its log has every change in the order in which they were made; btrfs logs single files apart, at an fsync. */
-	w->ls->can.clone_ordered = w->ls->can.reflink && !ply_sys_fs_magic(file, &magic) && magic == XFS_SUPER_MAGIC;
 	ply_workdir_discard(w, name);
+}
+
+/* Their journals have every change in the order in which they were made; btrfs logs single files apart, at an fsync. */
+static void probe_order(struct ply_workdir *w, int file)
+{
+	uint64_t magic;
+
+	if (ply_sys_fs_magic(file, &magic))
+		return;
+	w->ls->can.ordered = magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC || magic == TMPFS_MAGIC;
+	w->ls->can.clone_ordered = w->ls->can.reflink && magic == XFS_SUPER_MAGIC;
 }
 
 static bool is_whiteout_at(struct ply_workdir *w, const char *name)
@@ -388,6 +396,7 @@ static int probe(struct ply_workdir *w, char *err, size_t errlen)
 	probe_tmpfile(w);
 	probe_xattr(w, PLY_AT(w->fd, name));
 	probe_reflink(w, file);
+	probe_order(w, file);
 	probe_link(w, name);
 	probe_rename(w);
 	probe_whiteout(w);

@@ -219,6 +219,16 @@ calls_of() { grep -cE "$1" "$T/calls" || true; }	# calls_of REGEX: how many of t
 	[ "$(calls_of 'stat')" = 0 ]
 }
 
+@test "metacopy on btrfs, whose log does not keep the order: each is synced before it can be seen" {
+	fs_loop "$T/fs" btrfs 200M -q
+	mkdir "$L/d" "$T/fs/u" "$T/fs/w"; UPPER=$T/fs/u WORK=$T/fs/w
+	for i in {0..5}; do echo content >"$L/d/n$i"; done
+	union_mount metacopy=on
+	f chmod d/n0 0600
+	syscalls chmod 0640 "$M"/d/n{1..5}
+	[ "$(calls_of 'fsync')" = 5 ]
+}
+
 @test "whoever lists names only costs no stat of each file, whoever wants attributes no lookup" {
 	for i in {1..60}; do mkdir -p "$L/t/$i"; "$FSOP" mkmany "$L/t/$i" f 20; done
 	union_mount
