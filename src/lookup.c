@@ -448,16 +448,10 @@ int ply_lookup(struct ply_fs *fs, struct ply_node *dir, const char *name,
 
 int ply_lookup_node(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node **out)
 {
-	struct ply_node *n;
+	struct ply_node *n = ply_name_find(fs->graph, dir, name);
 	struct stat st;
-	int r;
 
-	if (!S_ISDIR(dir->type))
-		return -ENOTDIR;
-	r = ply_lookup_check_name(name);
-	if (r)
-		return r;
-	n = ply_name_find(fs->graph, dir, name);
+	/* What it was found under is a name, of a directory. */
 	if (!n)
 		return ply_lookup(fs, dir, name, out, &st);
 	*out = n;
