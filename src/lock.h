@@ -10,7 +10,8 @@
  *			only with the writeback cache. Never across a copy-up.
  *	3. tree		fs->tree, rwlock, writers preferred: held for reading by whoever relies
  *			on where names lead (lookup, create, unlink, publish, reopening a
- *			directory fd), for writing by rename alone. NEVER taken twice by a thread.
+ *			directory fd), for writing by rename, and by a hand-off (backing_open.c) under the
+ *			node's copy-up lock. NEVER taken twice by a thread.
  *	4. dir		ply_dir.lock of ONE directory, rwlock: for writing while names in
  *			it change, for reading by lookup. Under tree held for writing no dir lock is needed.
  *			rmdir alone takes two: the parent's, then the child's.
@@ -18,6 +19,7 @@
  *	6. table	graph->lock: ids, identities, names, lookup counts, references.
  *	7. node		striped leaf mutex (ply_node_lock): location and io mode of a node.
  *	   fds		the directory-fd cache's leaf mutex.
+ *	   slab		slab.c's leaf mutex, also around the calls that get and give back its memory.
  *
  * No syscall under 6 and 7 (closing an evicted fd happens after unlocking). No lock at all
  * across a reply or a notify: a notify can wait for a request that needs that lock.
