@@ -11,7 +11,7 @@ load lib/common
 quota_fs()
 {
 	command -v quotaon >/dev/null && command -v setquota >/dev/null || skip "there is no quotaon"
-	fs_loop "$T/disk" ext4 64M -q -O quota -E quotatype=usrquota:grpquota
+	LOOP_NEEDS='with quotas (CONFIG_QFMT_V2)' fs_loop "$T/disk" ext4 64M -q -O quota -E quotatype=usrquota:grpquota
 	mkdir "$T/disk/u" "$T/disk/w"
 	UPPER=$T/disk/u WORK=$T/disk/w
 	chmod 1777 "$L" "$UPPER"

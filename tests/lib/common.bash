@@ -459,7 +459,7 @@ fs_loop()
 	truncate -s "$size" "$img"
 	"mkfs.$type" "$@" "$img" >"$R/mkfs" 2>&1 || { cat "$R/mkfs"; return 1; }
 	mkdir -p "$dir"
-	mount -o loop "$img" "$dir" || skip "no loop mount of $type"
+	mount -o loop "$img" "$dir" || skip "no loop mount of $type${LOOP_NEEDS:+ $LOOP_NEEDS}"
 	echo "$dir" >>"$R/extra"
 	chmod 755 "$dir"
 }
