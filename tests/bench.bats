@@ -54,6 +54,8 @@ refused() {
 	jq -r '.rows[].results[] | select(.error) | .error' r.json >errors
 	[ "$(grep -cvE 'is not installed|no filesystem with reflinks|no package' errors)" = 0 ]
 	jq -e >/dev/null '.machine.cpu != "" and .machine.kernel != "" and .machine.memory_mib > 0 and .date != "" and .peers.plyfs != ""' r.json
+	# on one processor nothing can be said
+	jq -e >/dev/null ".wake_us == null or .wake_us > 0" r.json
 	jq -e >/dev/null '.rows."find-cold".results.plyfs.requests | length > 0' r.json
 	jq -e >/dev/null '[.curves[].series[] | select(.error) ] | length == 0' r.json
 	jq -e >/dev/null '.curves | length == 3 and ([.[].series[] | select(.peer == "plyfs") | .y | all(. > 0)] | all)' r.json

@@ -37,6 +37,38 @@ def machine(top):
     }
 
 
+def wake_us(turns=2000):
+    """Microseconds until a process that waits on another processor has been woken: half of each request is such a thing. None
+    where there is one processor only."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        return None
+    there, back = os.pipe(), os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(there[1])
+        os.sched_setaffinity(0, cpus[-1:])
+        while os.read(there[0], 1):
+            os.write(back[1], b".")
+        os._exit(0)
+    os.close(there[0])
+    os.close(back[1])
+    try:
+        os.sched_setaffinity(0, cpus[:1])
+        took = []
+        for _ in range(turns):
+            begin = time.perf_counter_ns()
+            os.write(there[1], b".")
+            os.read(back[0], 1)
+            took.append(time.perf_counter_ns() - begin)
+    finally:
+        os.sched_setaffinity(0, cpus)
+        os.close(there[1])
+        os.close(back[0])
+        os.waitpid(pid, 0)
+    return round(statistics.median(took) / 2e3, 1)
+
+
 class Results:
     """One document, as it is written: see README, "Benchmark"."""
 
@@ -51,6 +83,7 @@ class Results:
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "machine": machine(top),
             "load_before": round(os.getloadavg()[0], 2),
+            "wake_us": wake_us(),
             "sizes": size,
             "peers": {p.name: p.version for p in peers},
             "missing": missing,
@@ -117,8 +150,8 @@ class Results:
                     self.row(name)["results"][peer].setdefault("requests", r["requests"])
         self.doc["peers"].update(other.doc["peers"])
         self.doc["date"] = max(self.doc["date"], other.doc["date"])
-        for key in ("load_before",):
-            self.doc[key] = max(self.doc[key], other.doc[key])
+        self.doc["load_before"] = max(self.doc["load_before"], other.doc["load_before"])
+        self.doc["wake_us"] = max(self.doc.get("wake_us"), other.doc.get("wake_us"), key=lambda v: v or 0)
         self.doc["curves"].update(other.doc["curves"])
 
     def write(self, path):
@@ -130,7 +163,8 @@ class Results:
         """Date and machine, for whoever shows a number."""
         d, m = self.doc, self.doc["machine"]
         ours = d["peers"].get(OURS, "")
-        return (f"{d['date']}, {m['cpu']}, {m['cpus']} CPUs, {round(m['memory_mib'] / 1024)} GiB, {m['system']}, "
+        wake = f", another CPU wakes in {d['wake_us']:g} us" if d.get("wake_us") else ""
+        return (f"{d['date']}, {m['cpu']}, {m['cpus']} CPUs{wake}, {round(m['memory_mib'] / 1024)} GiB, {m['system']}, "
                 f"Linux {m['kernel']}, layers on {m['filesystem']}; {ours or 'plyfs'}; mode {d['mode']}, load before {d['load_before']}")
 
 
