@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One peer, mounted once: what the scenarios measure with."""
+import errno
 import json
 import os
 import resource
@@ -80,7 +81,9 @@ class Session:
         try:
             with self:
                 self.scenario.run(self)
-        except (PeerError, Missing, OSError) as e:
+        except Missing as e:
+            self.fail(e)
+        except (PeerError, OSError) as e:
             self.fail(str(e))
 
     def fail(self, why):
@@ -129,6 +132,8 @@ class Session:
         # A daemon that has died shows as an error of whatever comes next.
         except (PeerError, OSError) as e:
             result = str(e)
+        except Missing as e:
+            result = e
         if row in self.selected:
             self.sink(row, result)
 
@@ -176,7 +181,7 @@ class Session:
     @staticmethod
     def need(program):
         if not shutil.which(program):
-            raise PeerError(f"{program} is not installed")
+            raise Missing(f"{program} is not installed")
 
     def pipe(self, line):
         return self.start(["bash", "-c", "set -o pipefail; " + line])[1]
@@ -217,7 +222,12 @@ class Session:
             paths.append(os.path.join(self.place.upper, path))
         with open(self.layers.list("pages"), "w", encoding="utf-8") as f:
             f.writelines(p + "\n" for p in paths)
-        out, _ = self.start([self.layers.loops, "cached", self.layers.list("pages")], stdout=subprocess.PIPE)
+        try:
+            out, _ = self.start([self.layers.loops, "cached", self.layers.list("pages")], stdout=subprocess.PIPE)
+        except PeerError as e:
+            if "cachestat" in str(e) and os.strerror(errno.ENOSYS) in str(e):
+                raise Missing("this kernel has no cachestat()") from None
+            raise
         return int(out.split()[0]) / os.stat(paths[0]).st_size
 
     def memory_per_inode(self, path, names):

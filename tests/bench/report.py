@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import time
 
+from layers import Missing
 from workloads import ROWS, SPECIAL
 
 BASE = "overlay"
@@ -101,8 +102,13 @@ class Results:
         return self.doc["rows"][name]
 
     def add(self, name, peer, sample):
-        """A sample, or the text of a failure, which stands in place of every number of that peer in that row."""
+        """A sample; or the text of a failure, or what the machine lacks (Missing), which stand in place of every number of that peer
+        in that row."""
         r = self.row(name)["results"].setdefault(peer, {"values": [], "cpu": []})
+        if isinstance(sample, Missing):
+            if "error" not in r:
+                r["error"], r["missing"] = str(sample), True
+            return
         if isinstance(sample, str):
             r.setdefault("error", sample)
             return
@@ -143,7 +149,7 @@ class Results:
         for name, row in other.doc["rows"].items():
             for peer, r in row["results"].items():
                 if "error" in r:
-                    self.add(name, peer, r["error"])
+                    self.add(name, peer, Missing(r["error"]) if r.get("missing") else r["error"])
                 for value, cpu in zip(r["values"], r["cpu"]):
                     self.add(name, peer, {"value": value, "cpu": cpu})
                 if "requests" in r:
@@ -213,7 +219,7 @@ def cell(row, peer, ratio=True):
     if r is None:
         return ""
     if "error" in r:
-        return "failed"
+        return "-" if r.get("missing") else "failed"
     if "median" not in r:
         return ""
     if ratio and "ratio" in r:
@@ -243,6 +249,7 @@ def print_table(results):
     head = f"{'':52} {'overlay':>9} {'plyfs':>9} {'spread':>15} {'cpu':>6} {'goal':>7} {'':14}"
     print(head + "".join(f" {n:>15}" for n in names))
     errors = []
+    lacks = []
     for name, row in doc["rows"].items():
         r = row["results"].get(OURS, {})
         spread = f"{short(r['ratio_min'])} .. {short(r['ratio_max'])}" if "ratio_min" in r else ""
@@ -253,11 +260,15 @@ def print_table(results):
         print((line + "".join(f" {cell(row, n):>15}" for n in names)).rstrip())
         if specials(doc, row):
             print("    " + ", ".join(f"{p} {text}" for p, text in specials(doc, row)))
-        errors += [f"{name}, {peer}: {x['error']}" for peer, x in row["results"].items() if "error" in x]
-    if errors or doc["missing"]:
+        for peer, x in row["results"].items():
+            if "error" in x:
+                (lacks if x.get("missing") else errors).append(f"{name}, {peer}: {x['error']}")
+    if errors or lacks or doc["missing"]:
         print()
     for e in errors:
         print("failed: " + e)
+    for e in lacks:
+        print("not measured: " + e)
     for peer, why in doc["missing"].items():
         print(f"not measured: {peer}: {why}")
     verdicts = [row["verdict"] for row in doc["rows"].values() if row["verdict"]]
