@@ -196,11 +196,12 @@ static char *bytes(const char *s, size_t *len)
 
 static int expect_bytes(const char *what, const char *got, ssize_t n, const char *want)
 {
+	int err = errno;	/* bytes() allocates, and a malloc() that succeeds may change it */
 	size_t wlen;
 	char *w = bytes(want, &wlen);
 
 	if (n < 0)
-		return -errno;
+		return -err;
 	if ((size_t)n == wlen && !memcmp(got, w, wlen))
 		return 0;
 	fprintf(stderr, "fsop: %s: got %zd bytes '%.*s', want %zu bytes '%s'\n", what, n, (int)n, got, wlen, want);
