@@ -9,6 +9,12 @@
 #define IGNORED 6		/* names left alone before no attributes are given any more */
 #define PROVEN 4		/* names looked up before only each ... */
 #define PROBE_EACH 8		/* ... so many listings leave one out */
+/*
+ * In one listing: so many names to the next that is left out. fts(3) looks at nothing before it has 100,000 names, so
+ * whoever is known to look at what he lists is given more than those six times over.
+ */
+#define PROBE_NAMES 1500
+#define PROBE_NAMES_LOOKER 20000
 #define IDLE_SECONDS 2		/* later it may be another program with the same number */
 
 /* A thread that lists. */
@@ -22,6 +28,7 @@ struct lister {
 struct listing {
 	_Atomic uint64_t dir;
 	_Atomic uint64_t name;		/* hash; 0: any file */
+	atomic_uint given;		/* names with attributes since then */
 	atomic_int pid;
 };
 
@@ -74,12 +81,38 @@ bool ply_listers_probe(pid_t pid)
 	return get(&l->looked_up) < PROVEN || n % PROBE_EACH == 0;
 }
 
+void ply_listers_given(pid_t pid, const struct ply_node *dir, unsigned int names)
+{
+	struct listing *g = listing_of(dir);
+
+	if (pid <= 0)
+		return;
+	/* Another listing's place: it is forgotten, the name that it left out too. */
+	if (get(&g->dir) != dir->id || get(&g->pid) != pid) {
+		set(&g->dir, 0);
+		set(&g->name, 1);
+		set(&g->given, 0);
+		set(&g->pid, pid);
+		set(&g->dir, dir->id);
+	}
+	set(&g->given, get(&g->given) + names);
+}
+
+bool ply_listers_probe_on(pid_t pid, const struct ply_node *dir)
+{
+	const struct listing *g = listing_of(dir);
+
+	return pid > 0 && get(&g->dir) == dir->id && get(&g->pid) == pid &&
+		get(&g->given) >= (get(&lister_of(pid)->looked_up) ? PROBE_NAMES_LOOKER : PROBE_NAMES);
+}
+
 void ply_listers_left_out(pid_t pid, const struct ply_node *dir, const char *name)
 {
 	struct listing *g = listing_of(dir);
 	struct lister *l = lister_of(pid);
 
 	set(&g->name, name ? name_hash(name) : 0);
+	set(&g->given, 0);
 	set(&g->pid, pid);
 	set(&g->dir, dir->id);
 	if (name)

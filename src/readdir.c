@@ -28,10 +28,12 @@ struct listing {
 	bool known;			/* what the kernel knows stays valid there */
 	bool want;			/* attributes of files too */
 	bool probe;			/* the next one is left out */
+	bool further;			/* not the first reply of the listing */
 	int (*emit)(void *arg, const struct ply_readdir_entry *e);
 	void *arg;
 	uint64_t off;			/* the last one that was emitted or left out */
 	bool emitted, full;
+	unsigned int given;		/* entries with attributes */
 
 	struct item item[BATCH];
 	unsigned int n;
@@ -142,6 +144,7 @@ static void listing_emit(struct listing *l, struct ply_readdir_entry *e)
 		return;
 	}
 	l->emitted = true;
+	l->given += e->node != NULL;
 	l->off = e->off;
 }
 
@@ -174,19 +177,20 @@ static void listing_dots(struct listing *l)
 	}
 }
 
-/* How much of it is wanted. The first batch of a directory. */
+/* How much of it is wanted. The first batch of a reply. */
 static void listing_guess(struct listing *l)
 {
 	unsigned int files = 0;
 
 	l->want = !l->plus || ply_listers_want(l->pid);
-	if (!l->plus || !l->pid || l->off > OFF_DOTDOT)
+	if (!l->plus || !l->pid)
 		return;
 	for (unsigned int i = 0; i < l->n; i++)
 		files += l->item[i].type != DT_DIR;
 	if (files < PROBE_MIN)
 		return;
-	l->probe = l->want && ply_listers_probe(l->pid);
+	if (l->want)
+		l->probe = l->further ? ply_listers_probe_on(l->pid, l->dir) : ply_listers_probe(l->pid);
 	if (!l->want)
 		ply_listers_left_out(l->pid, l->dir, NULL);
 }
@@ -234,7 +238,7 @@ int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus
 {
 	struct listing l = {
 		.fs = fs, .dir = dir, .plus = plus, .pid = pid, .known = fs->opt->timeout < 0,
-		.emit = emit, .arg = arg, .off = off,
+		.emit = emit, .arg = arg, .off = off, .further = off > OFF_DOTDOT,
 	};
 	bool guessed = false;
 	int r = 0;
@@ -252,6 +256,8 @@ int ply_readdir(struct ply_fs *fs, struct ply_node *dir, uint64_t off, bool plus
 		listing_batch(&l);
 	}
 	ply_buf_free(&l.names);
+	if (l.further && l.given)
+		ply_listers_given(pid, dir, l.given);
 	if (r && !l.emitted)
 		return r;
 	*at_end = !r && !l.full;

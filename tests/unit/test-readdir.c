@@ -4,6 +4,7 @@
 
 #include "copyup.h"
 #include "dirops.h"
+#include "listers.h"
 #include "stage.h"
 
 #include <dirent.h>
@@ -205,6 +206,74 @@ static void test_odd(void **state)
 	free(all);
 }
 
+struct lister {
+	bool looks;			/* at each name that came alone, when the reply is there */
+	uint64_t last;
+	size_t room, bare, nodes;
+	char name[200][16];
+};
+
+static int lister_emit(void *arg, const struct ply_readdir_entry *e)
+{
+	struct lister *l = arg;
+
+	if (!l->room)
+		return 1;
+	l->room--;
+	l->last = e->off;
+	if (e->node) {
+		l->nodes++;
+		ply_node_put(fs->graph, e->node);
+	} else if (e->name[0] != '.') {
+		snprintf(l->name[l->bare++], sizeof(l->name[0]), "%s", e->name);
+	}
+	return 0;
+}
+
+/* Lists the root as the kernel asks for it; how many names came with attributes. */
+static size_t lister_run(pid_t pid, bool looks)
+{
+	struct lister *l = calloc(1, sizeof(*l));
+	bool end = false;
+	size_t nodes;
+
+	assert_non_null(l);
+	while (!end) {
+		l->room = PLY_ARRAY_SIZE(l->name);
+		l->bare = 0;
+		assert_int_equal(ply_readdir(fs, fs->root, l->last, true, pid, lister_emit, l, &end), 0);
+		for (size_t i = 0; looks && i < l->bare; i++)
+			ply_listers_looked_up(fs->root, l->name[i]);
+	}
+	nodes = l->nodes;
+	free(l);
+	return nodes;
+}
+
+/* Whoever looks at nothing gets names only, before a big directory is at its end. */
+static void test_listers(void **state)
+{
+	const size_t all = 25000;
+
+	(void)state;
+	stage_begin("mkdir -p l1 && (cd l1 && seq 1 25000 | xargs touch)");
+	stage_open("l1", false, "");
+	assert_in_range(lister_run(101, false), 1000, all / 2);
+	/* At once, the next time. */
+	assert_in_range(lister_run(101, false), 0, 200);
+	/* Whoever looks gets all, but for what is left out now and then. */
+	assert_in_range(lister_run(102, true), all - 50, all - 1);
+	/* A thread that has looked may look once more, after the whole listing. */
+	assert_in_range(lister_run(102, false), all - 50, all - 1);
+	/* It does look: at any file that it was given the name of. */
+	ply_listers_left_out(101, fs->root, NULL);
+	ply_listers_looked_up(fs->root, "7");
+	assert_in_range(lister_run(101, true), all - 50, all - 1);
+	/* Nobody knows who it is. */
+	assert_int_equal(lister_run(0, false), all);
+	stage_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_inos),
 		cmocka_unit_test(test_changing),
 		cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_listers),
 	};
 
 	return cmocka_run_group_tests_name("readdir", tests, NULL, NULL);
