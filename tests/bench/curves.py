@@ -17,13 +17,14 @@ POINTS = {
 }
 WHAT = {
     "layers": "a name, and an absent name, looked up once in a directory merged from all layers",
-    "names": "looking up names of one big directory, merged from two layers, and listing it",
+    "names": "looking up names of one big directory, merged from two layers, and listing one that was not looked at before",
     "inodes": "stat of a new name, and open + close of a known file, with so many inodes in the caches",
 }
-PEERS = ("overlay", "plyfs", "fuse-overlayfs", "mergerfs")
+# native: the same in one plain directory. What grows there grows everywhere.
+PEERS = ("native", "overlay", "plyfs", "fuse-overlayfs", "mergerfs")
 # As many operations at each point, so that a cost at the first of them weighs the same; the median of the rounds is shown.
 PROBES = 1000
-ROUNDS = 3
+ROUNDS = 5
 BIG = 1000000
 
 
@@ -37,7 +38,7 @@ class Curves:
     def __init__(self, layers, mode, peers, say):
         self.layers, self.mode, self.say = layers, mode, say
         self.peers = [p for p in peers if p.name in PEERS or p.name not in
-                      ("native", "overlay-metacopy", "plyfs-full", "plyfs-off", "plyfs-nosync")]
+                      ("overlay-metacopy", "plyfs-full", "plyfs-off", "plyfs-nosync")]
         self.samples = {}
         self.errors = {}
         self.points = {which: [x for x in xs if x <= most_inodes()] for which, xs in POINTS[mode].items()}
@@ -46,12 +47,12 @@ class Curves:
     def add(self, what, peer, x, value):
         self.samples.setdefault((what, peer), {}).setdefault(x, []).append(value)
 
-    def each(self, stack, x, run):
-        """Mount every peer over that stack of layers, some rounds."""
+    def each(self, stack, x, run, flat):
+        """Mount every peer over that stack of layers, some rounds. flat: the same as a plain directory."""
         for r in range(ROUNDS if self.mode == "full" and x < BIG else 1):
             for i in range(len(self.peers)):
                 peer = self.peers[(i + r) % len(self.peers)]
-                scenario = Scenario("curve", lambda c, p=peer.name: run(c, p), [], stack=stack)
+                scenario = Scenario("curve", lambda c, p=peer.name: run(c, p), [], stack=stack, flat=flat)
                 try:
                     with Session(self.layers, scenario, peer, self.mode, set(), None) as c:
                         run(c, peer.name)
@@ -63,12 +64,16 @@ class Curves:
             self.say(f"curve: {x} layers")
             stack = f"c{x}"
             self.layers.stack(stack, x, self.probes)
+            flat = stack + "-flat"
+            os.makedirs(self.layers.path(flat, "d"))
+            self.layers.create(self.layers.path(flat), stack)
 
             def run(c, peer, x=x, stack=stack):
                 self.add("stat", peer, x, c.loops("stat", stack, each=True))
                 self.add("absent", peer, x, c.loops("absent", stack + "-absent", each=True))
-            self.each(stack, x, run)
-            shutil.rmtree(self.layers.path(stack))
+            self.each(stack, x, run, flat)
+            for d in (stack, flat):
+                shutil.rmtree(self.layers.path(d))
 
     def big_directory(self, name, x):
         """Two layers with one directory d: on top some names, below x."""
@@ -82,6 +87,7 @@ class Curves:
         picked = rnd.sample(range(x), min(self.probes, x))
         self.layers.write_list(name, (f"d/name{i:07}" for i in picked))
         self.layers.write_list(name + "-absent", (f"d/name{i:07}.absent" for i in picked))
+        self.layers.write_list(name + "-dir", ["d"])
 
     def names_curve(self):
         for x in self.points["names"]:
@@ -92,8 +98,12 @@ class Curves:
             def run(c, peer, x=x, stack=stack):
                 self.add("stat", peer, x, c.loops("stat", stack, each=True))
                 self.add("absent", peer, x, c.loops("absent", stack + "-absent", each=True))
-                self.add("list", peer, x, c.cmd("find", "d") / x * 1e6)
-            self.each(stack, x, run)
+
+            # Mounted anew: of the smallest directory all names are known by now.
+            def run_list(c, peer, x=x, stack=stack):
+                self.add("list", peer, x, c.loops("list", stack + "-dir", each=True))
+            for what in (run, run_list):
+                self.each(stack, x, what, stack + "/1")
             self.layers.remove(stack)
 
     def inodes_curve(self):
@@ -109,20 +119,25 @@ class Curves:
         self.layers.write_list("i-all", names)
         self.layers.create(self.layers.path(stack, "1"), "i-all")
         steps = self.points["inodes"]
+        # So many inodes take long to come together: the rounds are in one mount.
         for x in steps:
-            self.layers.write_list(f"i-new{x}", (f"p{x}/new{i}" for i in range(self.probes)))
-            os.mkdir(self.layers.path(stack, "1", f"p{x}"))
-            self.layers.create(self.layers.path(stack, "1"), f"i-new{x}")
-            self.layers.write_list(f"i-known{x}", random.Random(f"{SEED} {x}").sample(names[:x], min(self.probes, x)))
+            for r in range(ROUNDS):
+                new = f"p{x}-{r}"
+                self.layers.write_list(f"i-new{x}-{r}", (f"{new}/new{i}" for i in range(self.probes)))
+                os.mkdir(self.layers.path(stack, "1", new))
+                self.layers.create(self.layers.path(stack, "1"), f"i-new{x}-{r}")
+                known = random.Random(f"{SEED} {x} {r}").sample(names[:x], min(self.probes, x))
+                self.layers.write_list(f"i-known{x}-{r}", known)
             self.layers.write_list(f"i-walk{x}", names[:x])
 
         def run(c, peer):
             for x in steps:
                 c.loops("stat", f"i-walk{x}")
                 c.settle()
-                self.add("stat", peer, x, c.loops("stat", f"i-new{x}", each=True))
-                self.add("open", peer, x, c.loops("open", f"i-known{x}", each=True))
-        self.each(stack, top, run)
+                for r in range(ROUNDS):
+                    self.add("stat", peer, x, c.loops("stat", f"i-new{x}-{r}", each=True))
+                    self.add("open", peer, x, c.loops("open", f"i-known{x}-{r}", each=True))
+        self.each(stack, top, run, stack + "/1")
         self.layers.remove(stack)
 
     def measure(self, which):

@@ -9,10 +9,12 @@
  *
  *   stat absent open read create rename unlink   of every name: open is open + close, read is open + read to the end + close,
  *                                                create makes an empty file, rename appends ".r"
+ *   list      of every directory: its names, not sorted; they are counted, not the directories
  *   openw     open for writing; the close is not timed
  *   cached    bytes of the files' page cache, in place of the nanoseconds
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -136,6 +138,20 @@ static void op_unlink(const char *name, struct job *job)
 		fail("unlink", name);
 }
 
+static void op_list(const char *name, struct job *job)
+{
+	DIR *d = opendir(name);
+
+	if (!d)
+		fail("opendir", name);
+	errno = 0;
+	while (readdir(d))
+		job->sum++;
+	if (errno)
+		fail("readdir", name);
+	closedir(d);
+}
+
 static void op_openw(const char *name, struct job *job)
 {
 	uint64_t from = now(CLOCK_MONOTONIC);
@@ -164,6 +180,7 @@ static const struct {
 } operations[] = {
 	{ "stat", op_stat },	 { "absent", op_absent }, { "open", op_open },	 { "read", op_read },	  { "create", op_create },
 	{ "rename", op_rename }, { "unlink", op_unlink }, { "openw", op_openw }, { "cached", op_cached },
+	{ "list", op_list },
 };
 
 static void *worker(void *arg)
@@ -227,7 +244,7 @@ static void run(size_t threads)
 	cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	if (operation == op_openw || operation == op_cached)
 		took = sum;
-	printf("%llu %llu %zu\n", (unsigned long long)took, (unsigned long long)cpu, count);
+	printf("%llu %llu %zu\n", (unsigned long long)took, (unsigned long long)cpu, operation == op_list ? (size_t)sum : count);
 	pthread_barrier_destroy(&start);
 	free(jobs);
 }

@@ -52,7 +52,7 @@ class Session:
             lowers = [str(i) for i in range(len(os.listdir(cwd)))]
         self.target = layers.path("mnt")
         self.place = Place(cwd, lowers, os.path.join(top, name + "-upper"), os.path.join(top, name + "-work"), self.target,
-                           layers.path("daemon.log"), layers.path("flat"))
+                           layers.path("daemon.log"), layers.path(scenario.flat))
 
     # --- the mount ---
 
@@ -74,7 +74,7 @@ class Session:
                 subprocess.run(["rm", "-rf", "--one-file-system", d], check=False)
         if self.peer.name == "native":
             for new in self.scenario.new:
-                subprocess.run(["rm", "-rf", "--one-file-system", self.layers.path("flat", new)], check=False)
+                subprocess.run(["rm", "-rf", "--one-file-system", self.layers.path(self.scenario.flat, new)], check=False)
             self.layers.restore(self.scenario.changes)
 
     def run(self):

@@ -26,6 +26,7 @@ class Scenario:
     without: tuple = ()                             # peers for which it makes no sense
     options: dict = field(default_factory=dict)     # peer -> mount options
     stack: str = ""                                 # the directory of a stack of layers, in place of the three
+    flat: str = "flat"                              # the same as one plain directory
     place: str = ""                                 # "reflink": on a filesystem of its own
     weight: int = 1                                 # its share of the time
     new: tuple = ()                                 # what a run leaves in a plain directory
