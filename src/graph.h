@@ -15,10 +15,12 @@ struct ply_name;
 struct ply_dir;
 struct ply_file;
 
-/* Chained hash table; grows and shrinks by itself. */
+/* Chained hash table; grows and shrinks by itself, a bucket at a time: nobody waits for the whole to be made anew. */
 struct ply_htable {
 	struct ply_hlink **bucket;
-	size_t mask, n;
+	size_t size, cap;		/* buckets, and what there is memory for */
+	size_t mask;			/* the next power of two - 1, or size - 1 */
+	size_t n;
 	uint64_t (*hash)(const struct ply_hlink *l);
 };
 

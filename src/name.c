@@ -454,7 +454,7 @@ void ply_graph_stats(struct ply_graph *g, struct ply_graph_stats *out)
 	s.names = g->names.n;
 	s.identities = g->idents.n;
 	s.lookups = g->nlookup;
-	s.bytes = g->bytes + sizeof(void *) * (g->ids.mask + g->names.mask + g->idents.mask + g->owners.mask + 4);
+	s.bytes = g->bytes + sizeof(void *) * (g->ids.cap + g->names.cap + g->idents.cap + g->owners.cap);
 	pthread_mutex_unlock(&g->lock);
 	pthread_mutex_lock(&g->fds_lock);
 	s.dirfds = g->nfds;

@@ -54,45 +54,78 @@ static uint64_t hash_owner(const struct ply_hlink *l)
 static int table_init(struct ply_htable *t, uint64_t (*hash)(const struct ply_hlink *))
 {
 	t->hash = hash;
+	t->size = t->cap = TABLE_MIN;
 	t->mask = TABLE_MIN - 1;
 	t->bucket = calloc(TABLE_MIN, sizeof(*t->bucket));
 	return t->bucket ? 0 : -ENOMEM;
 }
 
-/* Without memory the table stays as it is: longer chains, still right. */
-static void table_resize(struct ply_htable *t, size_t size)
-{
-	struct ply_hlink **bucket = calloc(size, sizeof(*bucket));
-
-	if (!bucket)
-		return;
-	for (size_t i = 0; i <= t->mask; i++) {
-		struct ply_hlink *l = t->bucket[i], *next;
-
-		for (; l; l = next) {
-			struct ply_hlink **head = &bucket[t->hash(l) & (size - 1)];
-
-			next = l->next;
-			l->next = *head;
-			*head = l;
-		}
-	}
-	free(t->bucket);
-	t->bucket = bucket;
-	t->mask = size - 1;
-}
-
+/* Linear hashing: buckets up to the size are split already, the others not so far. */
 static inline struct ply_hlink **table_head(const struct ply_htable *t, uint64_t hash)
 {
-	return &t->bucket[hash & t->mask];
+	size_t i = hash & t->mask;
+
+	return &t->bucket[i < t->size ? i : i & t->mask >> 1];
+}
+
+static bool table_reserve(struct ply_htable *t, size_t cap)
+{
+	struct ply_hlink **bucket = realloc(t->bucket, cap * sizeof(*bucket));
+
+	if (!bucket)
+		return false;
+	t->bucket = bucket;
+	t->cap = cap;
+	return true;
+}
+
+/* What is in a chain goes to where it belongs now. */
+static void table_place(struct ply_htable *t, struct ply_hlink *l)
+{
+	while (l) {
+		struct ply_hlink *next = l->next;
+		struct ply_hlink **head = table_head(t, t->hash(l));
+
+		l->next = *head;
+		*head = l;
+		l = next;
+	}
+}
+
+/* One bucket more. Without memory the table stays as it is: longer chains, still right. */
+static void table_split(struct ply_htable *t)
+{
+	struct ply_hlink **from, *chain;
+
+	if (t->size == t->cap && !table_reserve(t, 2 * t->cap))
+		return;
+	if (t->size > t->mask)
+		t->mask = 2 * t->mask + 1;
+	from = &t->bucket[t->size & t->mask >> 1];
+	chain = *from;
+	*from = NULL;
+	t->bucket[t->size++] = NULL;
+	table_place(t, chain);
+}
+
+static void table_join(struct ply_htable *t)
+{
+	struct ply_hlink *chain = t->bucket[--t->size];
+
+	if (t->size == (t->mask >> 1) + 1)
+		t->mask >>= 1;
+	table_place(t, chain);
+	/* It may move, and need not. */
+	if (t->cap > TABLE_MIN && t->size <= t->cap / 4)
+		(void)table_reserve(t, t->cap / 2);
 }
 
 void ply_htable_add(struct ply_htable *t, struct ply_hlink *l)
 {
 	struct ply_hlink **head;
 
-	if (t->n > 2 * t->mask)
-		table_resize(t, 2 * (t->mask + 1));
+	if (t->n >= t->size)
+		table_split(t);
 	head = table_head(t, t->hash(l));
 	l->next = *head;
 	*head = l;
@@ -109,8 +142,8 @@ void ply_htable_del(struct ply_htable *t, struct ply_hlink *l)
 			t->n--;
 			break;
 		}
-	if (t->mask >= TABLE_MIN && t->n < t->mask / 8)
-		table_resize(t, (t->mask + 1) / 4);
+	for (int i = 0; i < 2 && t->size > TABLE_MIN && t->n < t->size / 2; i++)
+		table_join(t);
 }
 
 static struct ply_node *find_id(const struct ply_graph *g, uint64_t id)
@@ -242,7 +275,7 @@ static void node_destroy(struct ply_graph *g, struct ply_node *n)
 
 static void graph_free_all(struct ply_graph *g)
 {
-	for (size_t i = 0; i <= g->ids.mask; i++)
+	for (size_t i = 0; i < g->ids.size; i++)
 		for (struct ply_hlink *l = g->ids.bucket[i]; l; l = l->next) {
 			struct ply_node *n = ply_container_of(l, struct ply_node, link);
 
@@ -254,7 +287,7 @@ static void graph_free_all(struct ply_graph *g)
 					ply_name_discard(nm);
 			}
 		}
-	for (size_t i = 0; i <= g->ids.mask; i++)
+	for (size_t i = 0; i < g->ids.size; i++)
 		while (g->ids.bucket[i]) {
 			struct ply_hlink *l = g->ids.bucket[i];
 
@@ -263,7 +296,7 @@ static void graph_free_all(struct ply_graph *g)
 		}
 	if (!g->idents.bucket)
 		return;
-	for (size_t i = 0; i <= g->idents.mask; i++)
+	for (size_t i = 0; i < g->idents.size; i++)
 		while (g->idents.bucket[i]) {
 			struct ply_hlink *l = g->idents.bucket[i];
 

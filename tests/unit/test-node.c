@@ -38,6 +38,56 @@ static uint64_t nodes(struct ply_graph *g)
 	return s.nodes;
 }
 
+/* The tables grow and shrink bucket by bucket: everything is found at each size, and the memory goes. */
+static void test_tables(void **state)
+{
+	enum { ALL = 3000 };
+	struct ply_node *root, *n;
+	struct ply_graph *g = graph(&root);
+	struct ply_graph_stats s;
+	uint64_t bytes, id[ALL];
+	char name[16];
+
+	(void)state;
+	ply_graph_stats(g, &s);
+	bytes = s.bytes;
+	for (int i = 0; i < ALL; i++) {
+		snprintf(name, sizeof(name), "n%d", i);
+		n = make(g, root, name, S_IFREG);
+		id[i] = n->id;
+		for (int k = i; k >= 0; k -= 1 + i / 8) {
+			snprintf(name, sizeof(name), "n%d", k);
+			n = ply_name_find(g, root, name);
+			assert_int_equal(n->id, id[k]);
+			ply_node_put(g, n);
+			n = ply_node_get(g, id[k]);
+			assert_int_equal(n->id, id[k]);
+			ply_node_put(g, n);
+		}
+	}
+	ply_graph_stats(g, &s);
+	assert_int_equal(s.names, ALL);
+	assert_in_range(s.bytes - bytes, 0, ALL * 160);
+	for (int i = 0; i < ALL; i++) {
+		n = ply_node_get(g, id[i]);
+		ply_node_put(g, n);
+		ply_node_put(g, n);
+		for (int k = i; k < ALL; k += 1 + (ALL - i) / 8) {
+			n = ply_node_get(g, id[k]);
+			assert_int_equal(n != NULL, k != i);
+			ply_node_put(g, n);
+			snprintf(name, sizeof(name), "n%d", k);
+			n = ply_name_find(g, root, name);
+			assert_int_equal(n != NULL, k != i);
+			ply_node_put(g, n);
+		}
+	}
+	ply_graph_stats(g, &s);
+	assert_int_equal(s.names, 0);
+	assert_in_range(s.bytes, 0, 2 * bytes);
+	ply_graph_free(g);
+}
+
 static void test_refs(void **state)
 {
 	struct ply_node *root, *d, *f, *again;
@@ -465,6 +515,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refs),
+		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_idents),
 		cmocka_unit_test(test_handoff),
