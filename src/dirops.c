@@ -157,6 +157,13 @@ static void dirops_owner(struct ply_fs *fs, struct dirops_make *m, const struct 
 	}
 }
 
+/* For later lookups, as the kernel gives it: no lower is worth asking. */
+static void dirops_hint_opaque(struct ply_fs *fs, struct ply_node *dir, int dirfd, struct ply_at at)
+{
+	if (dir->dir->nlower && fs->layers.can.xattr)
+		ply_dirops_mark_opaque(fs, dirfd, at);
+}
+
 /* Under its final name: nothing was there and no lower has it. */
 static int dirops_make_here(struct ply_fs *fs, struct dirops_make *m, struct dirops_place *p,
 			    struct ply_node *dir, const char *name, struct stat *st)
@@ -178,9 +185,8 @@ static int dirops_make_here(struct ply_fs *fs, struct dirops_make *m, struct dir
 	r = dirops_make_object(fs, m, at, mode);
 	if (r)
 		return r;
-	/* A hint for later lookups, as the kernel gives it: no lower is worth asking. */
-	if (S_ISDIR(mode) && dir->dir->nlower && fs->layers.can.xattr)
-		ply_dirops_mark_opaque(fs, p->up->fd, at);
+	if (S_ISDIR(mode))
+		dirops_hint_opaque(fs, dir, p->up->fd, at);
 	r = ply_sys_stat(m->fd >= 0 ? PLY_FD(m->fd) : at, st);
 	if (!r) {
 		if (acl > 0 && fs->layers.upper->override == PLY_XPERM_NONE)
@@ -222,8 +228,9 @@ static int dirops_replace_whiteout(struct ply_fs *fs, int updir, const char *nam
 	return r;
 }
 
-static int dirops_make_over_whiteout(struct ply_fs *fs, struct dirops_make *m, struct dirops_place *p,
-				     const char *name, struct stat *st)
+/* In the work directory, and then under its name, which is free or has a whiteout. */
+static int dirops_make_in_work(struct ply_fs *fs, struct dirops_make *m, struct dirops_place *p, struct ply_node *dir,
+			       const char *name, struct stat *st)
 {
 	char tmp[PLY_TMP_MAX];
 	struct ply_at at;
@@ -239,16 +246,20 @@ static int dirops_make_over_whiteout(struct ply_fs *fs, struct dirops_make *m, s
 	r = dirops_make_object(fs, m, at, S_ISLNK(mode) ? mode : (mode & S_IFMT) | 0700);
 	if (r)
 		return r;
-	if (S_ISDIR(mode))
+	if (S_ISDIR(mode) && p->whiteout)
 		r = ply_dirops_mark_opaque(fs, fs->work.fd, at);
+	else if (S_ISDIR(mode))
+		dirops_hint_opaque(fs, dir, fs->work.fd, at);
 	if (!r)
 		r = ply_sys_stat(at, st);
 	if (!r && !S_ISLNK(mode))
 		r = ply_xattr_inherit(fs, PLY_FD(p->up->fd), at, &mode, m->cred->umask);
 	if (!r)
 		r = ply_attr_init(fs, at, st, uid, gid, mode, m->rdev);
-	if (!r)
+	if (!r && p->whiteout)
 		r = dirops_replace_whiteout(fs, p->up->fd, name, tmp, S_ISDIR(mode));
+	else if (!r)
+		r = ply_sys_rename(at, PLY_AT(p->up->fd, name), RENAME_NOREPLACE);
 	if (r) {
 		if (m->fd >= 0)
 			close(ply_take_fd(&m->fd));
@@ -281,7 +292,11 @@ static int dirops_make(struct ply_fs *fs, struct ply_node *dir, const char *name
 	if (r)
 		return r;
 	if (!p.whiteout) {
-		r = dirops_make_here(fs, m, &p, dir, name, st);
+		bool apart = S_ISDIR(m->mode) && dir == fs->root && fs->work.apart;
+
+		r = apart ? dirops_make_in_work(fs, m, &p, dir, name, st) : -EXDEV;
+		if (r == -EXDEV)
+			r = dirops_make_here(fs, m, &p, dir, name, st);
 		if (r == -EEXIST && !dir->dir->nlower) {
 			/* Something is there after all: a whiteout that has nothing to hide, perhaps. */
 			ply_dirfd_put(fs->graph, p.up);
@@ -292,7 +307,7 @@ static int dirops_make(struct ply_fs *fs, struct ply_node *dir, const char *name
 		}
 	}
 	if (!r && p.whiteout)
-		r = dirops_make_over_whiteout(fs, m, &p, name, st);
+		r = dirops_make_in_work(fs, m, &p, dir, name, st);
 	if (r)
 		return r;
 	ply_dircache_added(fs, dir, name, IFTODT(m->mode));

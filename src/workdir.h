@@ -17,6 +17,11 @@ struct ply_workdir {
 	int index_fd;			/* work/index, -1 without index */
 	int upper_lock_fd;		/* flock on upper */
 	bool index;			/* index is in use */
+	/*
+	 * ext4: work was put where few inodes are (workdir.c says why), which upper's root may not be. A directory
+	 * for the root that is made here and moved there takes what will be made in it along.
+	 */
+	bool apart;
 	bool sync;			/* make durable before publishing (fsync=auto|1|strict) */
 	atomic_ulong counter;		/* temp names */
 	pthread_mutex_t whiteout_lock;	/* leaf: the shared whiteout's link count and name */

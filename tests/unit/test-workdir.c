@@ -12,6 +12,7 @@
 #include "union.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -37,6 +38,37 @@ static void opens_and_probes(void **state)
 	union_close(u);
 	assert_int_equal(u->w.fd, -1);
 	ply_workdir_close(&u->w);
+}
+
+/* Where ext4 makes its inodes: nothing of how that was brought about stays. */
+static void work_is_made_apart(void **state)
+{
+	struct union_dirs *u = *state;
+	int fd = scratch_open(&u->s, "w"), flags, after;
+	unsigned int generation;
+	uint64_t magic;
+	char left[32];
+
+	if (ply_sys_fs_magic(fd, &magic) || magic != EXT4_SUPER_MAGIC ||
+	    ply_sys_ioctl(fd, FS_IOC_GETFLAGS, &flags) || ply_sys_ioctl(fd, FS_IOC_GETVERSION, &generation)) {
+		close(fd);
+		skip();
+	}
+	/* What a crash in between left. */
+	snprintf(left, sizeof(left), "w/#work%x", generation);
+	scratch_dir(&u->s, left);
+	union_open(u);
+	assert_true(u->w.apart);
+	assert_false(scratch_has(&u->s, left));
+	assert_true(scratch_has(&u->s, "w/work"));
+	assert_int_equal(ply_sys_ioctl(fd, FS_IOC_GETFLAGS, &after), 0);
+	assert_int_equal(after & FS_TOPDIR_FL, flags & FS_TOPDIR_FL);
+	union_close(u);
+	union_open(u);
+	assert_true(u->w.apart);
+	assert_false(scratch_has(&u->s, left));
+	union_close(u);
+	close(fd);
 }
 
 static void syncing_is_a_flag(void **state)
@@ -543,6 +575,7 @@ int main(void)
 		cmocka_unit_test(kernel_takes_ours),
 		cmocka_unit_test(kernel_takes_a_new_one),
 		union_test(opens_and_probes),
+		union_test(work_is_made_apart),
 		union_test(syncing_is_a_flag),
 		union_test(a_crash_is_cleaned_up),
 		union_test(discard_takes_all_types),
