@@ -44,22 +44,30 @@ static uint32_t *index_slot(struct ply_dcbuild *b, uint64_t hash, const char *na
 	return &b->index[i];
 }
 
-static int index_grow(struct ply_dcbuild *b)
+/* Puts what was read so far into the index: one layer never has a name twice, so the last layer's are not looked for. */
+static int index_extend(struct ply_dcbuild *b)
 {
-	size_t size = b->index ? 2 * (b->mask + 1) : INDEX_MIN;
-	uint32_t *index = calloc(size, sizeof(*index));
+	size_t size = b->index ? b->mask + 1 : INDEX_MIN;
 
-	if (!index)
-		return -ENOMEM;
-	free(b->index);
-	b->index = index;
-	b->mask = size - 1;
-	for (size_t k = 0; k < b->n; k++) {
-		size_t i = b->rec[k].cookie & b->mask;
+	if (b->indexed == b->n)
+		return 0;
+	while (size < 2 * b->n)
+		size *= 2;
+	if (!b->index || size > b->mask + 1) {
+		uint32_t *index = calloc(size, sizeof(*index));
 
-		while (index[i])
-			i = (i + 1) & b->mask;
-		index[i] = (uint32_t)k + 1;
+		if (!index)
+			return -ENOMEM;
+		free(b->index);
+		b->index = index;
+		b->mask = size - 1;
+		b->indexed = 0;
+	}
+	for (; b->indexed < b->n; b->indexed++) {
+		uint32_t *slot = index_slot(b, b->rec[b->indexed].cookie, b->names.data + b->rec[b->indexed].name);
+
+		if (!*slot)
+			*slot = (uint32_t)b->indexed + 1;
 	}
 	return 0;
 }
@@ -78,20 +86,16 @@ static int build_reserve(struct ply_dcbuild *b)
 		b->rec = rec;
 		b->cap = cap;
 	}
-	return !b->index || 2 * b->n > b->mask ? index_grow(b) : 0;
+	return 0;
 }
 
-/* Adds what a higher layer did not decide already. rec->cookie is the name's hash. */
+/* rec->cookie is the name's hash. */
 static int build_add(struct ply_dcbuild *b, struct ply_dcrec *rec, const char *name)
 {
-	uint32_t *slot;
 	int r = build_reserve(b);
 
 	if (r)
 		return r;
-	slot = index_slot(b, rec->cookie, name);
-	if (*slot)
-		return 0;
 	if (b->names.len > UINT32_MAX - 512)
 		return -ENOMEM;
 	rec->name = (uint32_t)b->names.len;
@@ -99,10 +103,10 @@ static int build_add(struct ply_dcbuild *b, struct ply_dcrec *rec, const char *n
 	if (r)
 		return r;
 	b->rec[b->n++] = *rec;
-	*slot = (uint32_t)b->n;
 	return 0;
 }
 
+/* Did a higher layer decide about it already? */
 static bool build_has(struct ply_dcbuild *b, uint64_t hash, const char *name)
 {
 	return b->index && *index_slot(b, hash, name);
@@ -163,14 +167,18 @@ static int merge_entry(void *arg, const struct ply_dirent *d)
 
 static int merge_hidden(struct merge *m)
 {
-	for (size_t i = 0; i < m->hidden.len; i += strlen(m->hidden.data + i) + 1) {
+	/* What is there in this layer itself is not hidden. */
+	int r = m->hidden.len ? index_extend(m->b) : 0;
+
+	for (size_t i = 0; !r && i < m->hidden.len; i += strlen(m->hidden.data + i) + 1) {
 		const char *name = m->hidden.data + i;
 		struct ply_dcrec rec = { .cookie = ply_dircache_hash(name), .white = true };
-		int r = build_add(m->b, &rec, name);
 
-		if (r)
-			return r;
+		if (!build_has(m->b, rec.cookie, name))
+			r = build_add(m->b, &rec, name);
 	}
+	if (r)
+		return r;
 	m->hidden.len = 0;
 	return 0;
 }
@@ -218,6 +226,8 @@ static int merge_layer(struct merge *m, struct ply_node *dir, struct ply_ldir *l
 	m->fd = fd;
 	m->saw_aufs = false;
 	r = merge_look(m, dir, ld);
+	if (!r)
+		r = index_extend(m->b);
 	if (!r)
 		r = ply_sys_readdir(fd, merge_entry, m);
 	if (!r)

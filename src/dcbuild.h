@@ -15,11 +15,11 @@ struct ply_dcrec {
 };
 
 struct ply_dcbuild {
-	struct ply_dcrec *rec;		/* in order of (hash, name); cookie is the hash */
+	struct ply_dcrec *rec;		/* in order of (hash, name); cookie is the hash; a name may stand there twice */
 	size_t n, cap;
 	struct ply_buf names;
 	uint32_t *index;		/* hash table: number of a rec + 1 */
-	size_t mask;
+	size_t mask, indexed;		/* so many recs are in it */
 };
 
 void ply_dcbuild_free(struct ply_dcbuild *b);

@@ -294,6 +294,60 @@ static int cache_insert(struct ply_dircache *dc, const struct ply_dcrec *rec, co
 	return 0;
 }
 
+/* An empty chunk behind all, with room for exactly these. */
+static int chunk_append(struct ply_dircache *dc, const struct ply_dcrec *rec, size_t n, const char *names)
+{
+	size_t bytes = 0;
+	struct chunk *c;
+	int r = chunk_insert_new(dc, dc->nchunks);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		bytes += strlen(names + rec[i].name) + 1;
+	c = &dc->chunk[dc->nchunks - 1];
+	c->e = malloc(n * sizeof(*c->e));
+	c->heap = malloc(bytes);
+	if (!c->e || !c->heap) {
+		chunk_remove(dc, dc->nchunks - 1);
+		return -ENOMEM;
+	}
+	c->cap = (unsigned int)n;
+	c->heap_cap = (uint32_t)bytes;
+	return 0;
+}
+
+/* All names of a new cache. In order of (hash, name): the same cookies each time. */
+static int cache_fill(struct ply_dircache *dc, const struct ply_dcbuild *b)
+{
+	uint64_t last = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < b->n && !r; i++) {
+		const char *name = b->names.data + b->rec[i].name;
+		struct ply_dcrec rec = b->rec[i];
+		struct position p;
+
+		if (rec.cookie <= last) {
+			/* The hash of the one before, or that one itself. */
+			if (cache_find(dc, name, &p, &rec.cookie))
+				continue;
+			r = rec.cookie ? cache_insert(dc, &rec, name) : -EIO;
+		} else {
+			if (!dc->nchunks || dc->chunk[dc->nchunks - 1].n == CHUNK_MAX)
+				r = chunk_append(dc, &b->rec[i], ply_min(b->n - i, (size_t)CHUNK_MAX), b->names.data);
+			if (!r)
+				r = chunk_reserve(&dc->chunk[dc->nchunks - 1], strlen(name));
+			if (!r) {
+				chunk_put(&dc->chunk[dc->nchunks - 1], dc->chunk[dc->nchunks - 1].n, &rec, name);
+				dc->entries++;
+			}
+		}
+		last = ply_max(last, rec.cookie);
+	}
+	return r;
+}
+
 static void cache_remove(struct ply_dircache *dc, const struct position *p)
 {
 	struct chunk *c = &dc->chunk[p->chunk];
@@ -530,17 +584,7 @@ int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dirca
 	dc = calloc(1, sizeof(*dc));
 	if (!dc)
 		return -ENOMEM;
-	for (size_t i = 0; i < b.n && !r; i++) {
-		struct ply_dcrec rec = b.rec[i];
-		struct position p;
-		uint64_t cookie;
-
-		/* In order of (hash, name): the same cookies each time. */
-		if (cache_find(dc, b.names.data + rec.name, &p, &cookie))
-			continue;
-		rec.cookie = cookie;
-		r = cookie ? cache_insert(dc, &rec, b.names.data + rec.name) : -EIO;
-	}
+	r = cache_fill(dc, &b);
 	if (r) {
 		cache_free(dc);
 		return r;
@@ -587,14 +631,15 @@ int ply_dircache_find(struct ply_dircache *dc, const char *name, struct ply_dirc
 	return 0;
 }
 
-int ply_dircache_next(struct ply_dircache *dc, uint64_t after, struct ply_dircache_entry *out)
+unsigned int ply_dircache_next(struct ply_dircache *dc, uint64_t after, struct ply_dircache_entry *out, unsigned int max)
 {
 	struct position p;
+	bool more = cache_seek(dc, after + 1, &p);
+	unsigned int n = 0;
 
-	if (!cache_seek(dc, after + 1, &p))
-		return -ENOENT;
-	cache_show(dc, &p, out);
-	return 0;
+	for (; more && n < max; more = cache_step(dc, &p))
+		cache_show(dc, &p, &out[n++]);
+	return n;
 }
 
 void ply_dircache_added(struct ply_fs *fs, struct ply_node *dir, const char *name, uint8_t type)

@@ -43,8 +43,8 @@ void ply_dircache_put(struct ply_fs *fs, struct ply_dircache *dc);
 void ply_dircache_drop(struct ply_fs *fs, struct ply_node *dir);
 /* 0 and *out (name points into the cache: valid under dir->lock), or -ENOENT. */
 int ply_dircache_find(struct ply_dircache *dc, const char *name, struct ply_dircache_entry *out);
-/* The first entry with a cookie > after; -ENOENT at the end. */
-int ply_dircache_next(struct ply_dircache *dc, uint64_t after, struct ply_dircache_entry *out);
+/* The first entries with a cookie > after, at most max; how many there were. Names as above. */
+unsigned int ply_dircache_next(struct ply_dircache *dc, uint64_t after, struct ply_dircache_entry *out, unsigned int max);
 /*
  * Names change: called under dir->lock held for writing (or tree for writing), after the
  * layers changed; no-ops without a cache. A failed insertion (memory) drops the cache instead.

@@ -63,6 +63,8 @@ static int listing_fill(struct listing *l)
 {
 	struct ply_dircache *dc;
 	uint64_t off = ply_max(l->off, (uint64_t)OFF_DOTDOT);
+	struct ply_dircache_entry found[16];
+	unsigned int n;
 	int r;
 
 	PLY_RDLOCK(tree, &l->fs->tree);
@@ -76,21 +78,22 @@ static int listing_fill(struct listing *l)
 		return r;
 
 	PLY_RDLOCK(lock, &l->dir->dir->lock);
-	while (l->n < BATCH) {
-		struct ply_dircache_entry e;
+	do {
+		n = ply_dircache_next(dc, off, found, PLY_ARRAY_SIZE(found));
+		for (unsigned int i = 0; i < n; i++) {
+			const struct ply_dircache_entry *e = &found[i];
 
-		if (ply_dircache_next(dc, off, &e))
-			break;
-		off = e.cookie;
-		l->item[l->n] = (struct item){
-			.cookie = e.cookie, .ino = e.ino, .type = e.type, .name = l->names.len,
-		};
-		r = ply_buf_add(&l->names, e.name, strlen(e.name) + 1);
-		if (r)
-			break;
-		l->n++;
-	}
-	l->complete = l->n < BATCH && !r;
+			l->item[l->n] = (struct item){
+				.cookie = e->cookie, .ino = e->ino, .type = e->type, .name = l->names.len,
+			};
+			r = ply_buf_add(&l->names, e->name, strlen(e->name) + 1);
+			if (r)
+				break;
+			l->n++;
+			off = e->cookie;
+		}
+		l->complete = n < PLY_ARRAY_SIZE(found) && !r;
+	} while (!r && !l->complete && l->n + PLY_ARRAY_SIZE(found) <= BATCH);
 	ply_dircache_put(l->fs, dc);
 	return r;
 }
@@ -202,6 +205,8 @@ static bool listing_name_only(struct listing *l, struct ply_readdir_entry *e)
 
 	if (!l->plus)
 		return e->ino;
+	if (!l->want && e->ino && e->type != DT_DIR)
+		return true;
 	if (l->known && ply_name_known(l->fs->graph, l->dir, e->name, &e->ino, &type)) {
 		e->type = IFTODT(type);
 		return true;
@@ -210,7 +215,7 @@ static bool listing_name_only(struct listing *l, struct ply_readdir_entry *e)
 	if (!e->ino || e->type == DT_DIR)
 		return false;
 	if (!l->probe)
-		return !l->want;
+		return false;
 	l->probe = false;
 	ply_listers_left_out(l->pid, l->dir, e->name);
 	return true;

@@ -23,7 +23,7 @@ static size_t count(struct ply_dircache *dc)
 	struct ply_dircache_entry e = { 0 };
 	size_t n = 0;
 
-	while (!ply_dircache_next(dc, e.cookie, &e))
+	while (ply_dircache_next(dc, e.cookie, &e, 1))
 		n++;
 	return n;
 }
