@@ -221,6 +221,16 @@ static json_t *protocol_doc(const struct ply_session_info *i)
 	return o;
 }
 
+static json_t *io_uring_doc(const struct ply_session_info *i)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "active", json_boolean(i->io_uring));
+	json_object_set_new(o, "why", text(i->io_uring_why));
+	put_number(o, "threads", i->io_uring_threads);
+	return o;
+}
+
 static json_t *passthrough_doc(struct ply_fs *fs)
 {
 	struct ply_backing_stats b;
@@ -257,6 +267,7 @@ static json_t *status_doc(struct ply_session *s)
 	put_number(o, "threads", info.threads);
 	json_object_set_new(o, "protocol", protocol_doc(&info));
 	json_object_set_new(o, "passthrough", passthrough_doc(fs));
+	json_object_set_new(o, "io_uring", io_uring_doc(&info));
 	json_object_set_new(o, "writeback", json_boolean(fs->writeback));
 	for (i = fs->layers.upper ? 0 : 1; i < fs->layers.n; i++)
 		json_array_append_new(layers, layer_doc(fs, &fs->layers.layer[i]));

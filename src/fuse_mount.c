@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_mount.h"
+#include "fuse_uring.h"
 #include "log.h"
 #include "plyfs-fuse.h"
 #include "sys.h"
@@ -182,6 +183,12 @@ int ply_mount_make(struct ply_mount *m, const struct ply_options *opt, const str
 	}
 	m->fd = fuse_session_fd(m->se);
 	m->mounted = true;
+	m->uring_wanted = opt->io_uring;
+	if (m->uring_wanted && ply_uring_hook(m->se)) {
+		m->uring_wanted = false;
+		snprintf(m->uring_why, sizeof(m->uring_why), "libfuse was built without custom I/O (-Denable-custom-io=true)");
+	}
+	fuse_set_log_func(fuse_says);
 	return 0;
 }
 
@@ -200,23 +207,45 @@ static int mount_id_at(const char *path, uint64_t *dev, uint64_t *id)
 
 /* --- INIT --- */
 
+/* False: the kernel does not offer it. */
+static bool init_uring(struct ply_mount *m, uint32_t flags2, const struct fuse_init_out *out)
+{
+	static const char knob[] = "/sys/module/fuse/parameters/enable_uring";
+
+	if (flags2 & (uint32_t)(FUSE_OVER_IO_URING >> 32)) {
+		m->uring_payload = ply_max((size_t)out->max_write, (size_t)out->max_pages * (size_t)sysconf(_SC_PAGESIZE));
+		m->uring = true;
+		return true;
+	}
+	if (access(knob, F_OK))
+		snprintf(m->uring_why, sizeof(m->uring_why), "this kernel does not have it (Linux 6.14, CONFIG_FUSE_IO_URING)");
+	else
+		snprintf(m->uring_why, sizeof(m->uring_why), "the kernel does not allow it: write Y to %s", knob);
+	return false;
+}
+
 /* Puts flags into the answer that libfuse does not know. */
-static void init_amend(const struct fuse_in_header *in, char *reply, size_t len)
+static void init_amend(struct ply_mount *m, const struct fuse_in_header *in, char *reply, size_t len)
 {
 	const struct fuse_init_in *asked = (const struct fuse_init_in *)(const void *)(in + 1);
 	const uint32_t idmap = (uint32_t)(FUSE_ALLOW_IDMAP >> 32);
+	uint32_t flags2;
 	struct fuse_out_header head;
 	struct fuse_init_out out;
 
-	if (len != sizeof(head) + sizeof(out) || in->len < sizeof(*in) + sizeof(*asked) ||
-	    !(asked->flags & FUSE_INIT_EXT) || !(asked->flags2 & idmap))
+	if (len != sizeof(head) + sizeof(out) || in->len < sizeof(*in) + sizeof(*asked))
 		return;
 	memcpy(&head, reply, sizeof(head));
 	memcpy(&out, reply + sizeof(head), sizeof(out));
+	flags2 = asked->flags & FUSE_INIT_EXT ? asked->flags2 : 0;
 	if (head.error)
 		return;
-	out.flags |= FUSE_INIT_EXT;
-	out.flags2 |= idmap;
+	if (flags2 & idmap)
+		out.flags2 |= idmap;
+	if (m->uring_wanted && init_uring(m, flags2, &out))
+		out.flags2 |= (uint32_t)(FUSE_OVER_IO_URING >> 32);
+	if (out.flags2)
+		out.flags |= FUSE_INIT_EXT;
 	memcpy(reply + sizeof(head), &out, sizeof(out));
 }
 
@@ -243,7 +272,7 @@ void ply_mount_process_init(struct ply_mount *m, struct fuse_buf *buf)
 	n = read(ours, reply, sizeof(reply));
 	if (n <= 0)
 		return;
-	init_amend(buf->mem, reply, (size_t)n);
+	init_amend(m, buf->mem, reply, (size_t)n);
 	if (write(device, reply, (size_t)n) < 0)
 		ply_debug("INIT: %s", strerror(errno));
 }

@@ -15,6 +15,10 @@ struct ply_mount {
 	int fd;				/* owned by se */
 	uint64_t dev, mnt_id;		/* 0: not known */
 	bool mounted;
+	bool uring_wanted;
+	bool uring;			/* from process_init on: the kernel agreed */
+	size_t uring_payload;
+	char uring_why[200];		/* it is not used: "" or why */
 };
 
 int ply_mount_make(struct ply_mount *m, const struct ply_options *opt, const struct fuse_lowlevel_ops *ops,
@@ -22,7 +26,8 @@ int ply_mount_make(struct ply_mount *m, const struct ply_options *opt, const str
 /*
  * Lets libfuse answer INIT (in buf->mem), and adds what it does not know: FUSE_ALLOW_IDMAP (7.41), for idmapped mounts of the
  * union. The kernel wants default_permissions with it, which each mount here has; from then on only requests
- * that make something say whose they are. No other thread may use the device yet: for the time of
+ * that make something say whose they are. And, if m->uring_wanted, FUSE_OVER_IO_URING (7.42): if m->uring is true after this, the kernel
+ * waits for its queues to be served. No other thread may use the device yet: for the time of
  * the answer its number is that of a socket.
  */
 void ply_mount_process_init(struct ply_mount *m, struct fuse_buf *buf);

@@ -2,6 +2,7 @@
 #include "fuse_ops.h"
 #include "attr.h"
 #include "dirops.h"
+#include "fuse_uring.h"
 #include "io.h"
 #include "listers.h"
 #include "lookup.h"
@@ -582,19 +583,21 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	struct ply_fs *fs = op_fs(req);
 	struct stat st;
 	ssize_t n;
+	char *to = ply_uring_payload(size);
 	int err;
 
 	(void)ino;
-	if (size <= OPS_SPLICE_MIN) {
-		if (!op_small)
+	if (size <= OPS_SPLICE_MIN || to) {
+		if (!to && !op_small)
 			op_small = malloc(OPS_SPLICE_MIN);
-		n = op_small ? ply_io_read(fs, op_handle(fi), op_small, size, off) : -ENOMEM;
+		to = to ? to : op_small;
+		n = to ? ply_io_read(fs, op_handle(fi), to, size, off) : -ENOMEM;
 		if (n >= 0 && (size_t)n < size)
 			read_wait(op_handle(fi)->node, off, n);
 		if (n < 0)
 			ply_reply_err(req, (int)n);
 		else
-			fuse_reply_buf(req, op_small, (size_t)n);
+			fuse_reply_buf(req, to, (size_t)n);
 		return;
 	}
 	err = ply_handle_fd(fs, op_handle(fi), &vec.buf[0].fd);

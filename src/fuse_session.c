@@ -5,6 +5,7 @@
 #include "fuse_mount.h"
 #include "fuse_notify.h"
 #include "fuse_ops.h"
+#include "fuse_uring.h"
 #include "fuse_workers.h"
 #include "log.h"
 #include "plyfs-fuse.h"
@@ -25,6 +26,7 @@ struct ply_session {
 	struct ply_session_info info;
 
 	struct ply_workers *workers;	/* from the run on */
+	struct ply_uring *uring;	/* NULL: not asked for, or it cannot be had */
 	bool init_seen;			/* by the worker that serves INIT */
 	atomic_bool live;		/* INIT is answered */
 	int event;			/* eventfd: live, or a worker has ended */
@@ -120,6 +122,9 @@ static void session_ended(void *arg)
 static void session_serve_init(struct ply_session *s, struct fuse_buf *buf)
 {
 	ply_mount_process_init(&s->mount, buf);
+	/* Nobody else gets a request before. */
+	if (s->mount.uring)
+		ply_uring_go(s->uring, s->mount.uring_payload);
 	/* Of another major version the kernel asks again. */
 	if (!s->live && s->init_seen) {
 		s->live = true;
@@ -299,6 +304,33 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 	return 0;
 }
 
+/* Threads for io_uring, before INIT says that there are any. */
+static void session_uring_start(struct ply_session *s)
+{
+	const struct ply_uring_conf conf = {
+		.se = s->fuse.se, .max = s->fs->opt->threads,
+		.serve = session_serve, .ended = session_ended, .arg = s,
+	};
+
+	if (s->mount.uring_wanted && ply_uring_new(&s->uring, &conf, s->mount.uring_why, sizeof(s->mount.uring_why)))
+		s->mount.uring_wanted = false;
+}
+
+/* It was asked for, and what can be had instead is as good but for the time that it takes. */
+static void session_uring_report(struct ply_session *s)
+{
+	if (!s->fs->opt->io_uring || (s->mount.uring && ply_uring_serves(s->uring)))
+		return;
+	if (!s->mount.uring) {
+		ply_uring_stop(s->uring);
+		ply_uring_free(s->uring);
+		s->uring = NULL;
+	}
+	if (!s->mount.uring_why[0])
+		snprintf(s->mount.uring_why, sizeof(s->mount.uring_why), "the kernel refuses what was negotiated");
+	ply_warn("io_uring is not used: %s", s->mount.uring_why);
+}
+
 /* What is left to do when INIT is answered: everything that needs the mount to be there. */
 static int session_live(struct ply_session *s, char *err, size_t errlen)
 {
@@ -307,6 +339,8 @@ static int session_live(struct ply_session *s, char *err, size_t errlen)
 	ply_mount_identify(&s->mount);
 	s->info.dev = s->mount.dev;
 	r = ply_fuse_backing_verify(s->fs, err, errlen);
+	if (!r)
+		session_uring_report(s);
 	if (!r && ply_workers_watch(s->workers))
 		ply_warn("no thread can be made: requests are served one at a time");
 	return r;
@@ -322,6 +356,7 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 	bool said = false, asked = false;
 	sigset_t set;
 
+	session_uring_start(s);
 	signals_ours(&set);
 	sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	r = sigfd < 0 ? -errno : ply_workers_start(&s->workers, &conf);
@@ -344,6 +379,7 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 	/* It may wait for a lock whose holder waits for a worker. */
 	ply_notify_stop(s->notify);
 	ply_workers_stop(s->workers);
+	ply_uring_stop(s->uring);
 	if (sigfd >= 0)
 		close(sigfd);
 	/* A mount that was live and is gone before this thread came to say so has ended as any other. */
@@ -363,6 +399,7 @@ void ply_session_free(struct ply_session *s)
 		return;
 	ply_mount_free(&s->mount);
 	ply_workers_free(s->workers);
+	ply_uring_free(s->uring);
 	ply_notify_free(s->notify);
 	memset(&s->fs->up, 0, sizeof(s->fs->up));
 	if (s->event >= 0)
@@ -374,6 +411,9 @@ void ply_session_info(struct ply_session *s, struct ply_session_info *out)
 {
 	*out = s->info;
 	out->threads = s->workers ? ply_workers_count(s->workers) : 0;
+	out->io_uring = s->uring && s->mount.uring && ply_uring_serves(s->uring);
+	out->io_uring_threads = s->uring ? ply_uring_threads(s->uring) : 0;
+	out->io_uring_why = out->io_uring ? "" : s->mount.uring_why;
 }
 
 struct ply_fs *ply_session_fs(struct ply_session *s)

@@ -33,6 +33,9 @@ struct ply_session_info {
 	uint64_t dev;				/* st_dev of the mount; 0: not known */
 	unsigned int threads;
 	bool posix_acl, killpriv_v2, readdirplus, setxattr_ext;
+	bool io_uring;				/* requests come over it */
+	unsigned int io_uring_threads;
+	const char *io_uring_why;		/* it was asked for and is not used; else "" */
 };
 void ply_session_info(struct ply_session *s, struct ply_session_info *out);
 struct ply_fs *ply_session_fs(struct ply_session *s);

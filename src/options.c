@@ -44,6 +44,7 @@ const char ply_options_help[] =
 "  timeout=SECONDS|inf   how long the kernel may cache names and attributes (inf)\n"
 "  threads=N             threads that serve requests, 1 to 1024 (0: as many as it takes)\n"
 "  threaded=0|1          0 is threads=1 (1)\n"
+"  io_uring[=0|1]        requests over io_uring, where the kernel allows it (0)\n"
 "  clone_fd              accepted, without effect (off)\n"
 "  writeback=0|1         writeback cache of the kernel where nothing has passthrough (1)\n"
 "  fast_ino=0|1          accepted (0)\n"

@@ -51,6 +51,7 @@ struct ply_options {
 	bool fake;			/* mount -f, as mount.TYPE: check all, mount nothing, exit 0 */
 	bool as_fuse_overlayfs;		/* called by that name: unknown options warn */
 	bool clone_fd;
+	bool io_uring;			/* requests over io_uring, where the kernel allows it */
 };
 
 /*

@@ -518,6 +518,7 @@ static const struct option_def options[] = {
 	FLAG("acl", noacl, 0),
 	BOOL("userxattr", userxattr, 1),
 	BOOL("clone_fd", clone_fd, 1),
+	BOOL("io_uring", io_uring, 1),
 	{ .name = "allow_other", .set = set_allow, .value = 1 },
 	{ .name = "allow_root", .set = set_allow, .value = 2 },
 	{ .name = "noallow_other", .set = set_allow, .value = 0 },

@@ -258,6 +258,7 @@ static void table_numbers(const char *title, json_t *o)
 static void show_table(const json_t *doc)
 {
 	const json_t *pt = json_object_get(doc, "passthrough"), *pr = json_object_get(doc, "protocol");
+	const json_t *io = json_object_get(doc, "io_uring");
 
 	say(str(doc, "mountpoint"));
 	printf("  (");
@@ -272,6 +273,13 @@ static void show_table(const json_t *doc)
 	} else {
 		printf("none: ");
 		say(str(pt, "why"));
+		putchar('\n');
+	}
+	if (yes(io, "active")) {
+		printf("  io_uring     %llu threads\n", num(io, "threads"));
+	} else if (*str(io, "why")) {
+		printf("  io_uring     not used: ");
+		say(str(io, "why"));
 		putchar('\n');
 	}
 	printf("  open files   %llu in passthrough, %llu cached; backing ids: %llu in use, %llu kept\n", num(pt, "handles"),

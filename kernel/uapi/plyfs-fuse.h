@@ -100,6 +100,35 @@ static inline void plyfs_fuse_set_backing_id(struct fuse_open_out *out, int32_t 
 	memcpy((char *)out + PLYFS_FUSE_OPEN_OUT_BACKING_ID, &id, sizeof(id));
 }
 
+/* --- requests over io_uring --- */
+
+/* since 7.42; the guard is an enumerator in the kernel's header, so its version decides */
+#if FUSE_KERNEL_VERSION == 7 && FUSE_KERNEL_MINOR_VERSION < 42
+struct fuse_uring_ent_in_out {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint32_t payload_sz;
+	uint32_t padding;
+	uint64_t reserved;
+};
+struct fuse_uring_req_header {
+	char in_out[128];		/* struct fuse_in_header, struct fuse_out_header */
+	char op_in[128];		/* the operation's own */
+	struct fuse_uring_ent_in_out ring_ent_in_out;
+};
+enum fuse_uring_cmd {
+	FUSE_IO_URING_CMD_INVALID = 0,
+	FUSE_IO_URING_CMD_REGISTER = 1,
+	FUSE_IO_URING_CMD_COMMIT_AND_FETCH = 2,
+};
+struct fuse_uring_cmd_req {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint16_t qid;
+	uint8_t padding[6];
+};
+#endif
+
 /* --- the ABI, asserted --- */
 
 _Static_assert(FUSE_KERNEL_VERSION == 7, "another protocol");
@@ -114,6 +143,12 @@ _Static_assert(FOPEN_PASSTHROUGH == 0x80, "ABI");
 _Static_assert(FUSE_NOTIFY_RESEND == 7 && FUSE_NOTIFY_INC_EPOCH == 8, "ABI");
 _Static_assert(FUSE_UNIQUE_RESEND == 0x8000000000000000ULL, "ABI");
 _Static_assert(FUSE_INVALID_UIDGID == 0xffffffffU, "ABI");
+
+_Static_assert(sizeof(struct fuse_uring_ent_in_out) == 32 && sizeof(struct fuse_uring_req_header) == 288, "ABI");
+_Static_assert(offsetof(struct fuse_uring_req_header, op_in) == 128 &&
+	       offsetof(struct fuse_uring_req_header, ring_ent_in_out) == 256, "ABI");
+_Static_assert(sizeof(struct fuse_uring_cmd_req) == 24 && offsetof(struct fuse_uring_cmd_req, qid) == 16, "ABI");
+_Static_assert(FUSE_IO_URING_CMD_REGISTER == 1 && FUSE_IO_URING_CMD_COMMIT_AND_FETCH == 2, "ABI");
 
 _Static_assert(sizeof(struct fuse_backing_map) == 16, "ABI");
 _Static_assert(offsetof(struct fuse_backing_map, fd) == 0 && offsetof(struct fuse_backing_map, flags) == 4 &&

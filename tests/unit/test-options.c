@@ -342,7 +342,7 @@ static void words(void **state)
 
 	(void)state;
 	accept(&o, "redirect_dir=off,index=on,xino=off,passthrough=required,max_stack_depth=2,timeout=0.5,threads=4,"
-		   "userxattr,noacl,noxattrs=1,static_nlink,fast_ino=1,writeback=0,clone_fd,default_permissions,"
+		   "userxattr,noacl,noxattrs=1,static_nlink,fast_ino=1,writeback=0,io_uring,clone_fd,default_permissions,"
 		   "fsname=my\\040fs,subtype=x,plugins=p");
 	assert_int_equal(o.redirect_dir, PLY_REDIRECT_OFF);
 	assert_int_equal(o.index, PLY_ON);
@@ -352,7 +352,7 @@ static void words(void **state)
 	assert_true(o.timeout == 0.5);
 	assert_int_equal(o.threads, 4);
 	assert_true(o.userxattr && o.noacl && o.noxattrs && o.static_nlink && o.fast_ino && o.writeback_off);
-	assert_true(o.clone_fd && o.default_permissions);
+	assert_true(o.io_uring && o.clone_fd && o.default_permissions);
 	assert_string_equal(o.fsname, "my fs");
 	assert_string_equal(o.subtype, "x");
 	ply_options_free(&o);
@@ -526,7 +526,7 @@ static void help_names_every_option(void **state)
 		"ro", "suid", "dev", "exec", "allow_other", "allow_root", "default_permissions", "fsname=", "subtype=",
 		"passthrough=", "max_stack_depth=", "static=", "uidmapping=", "gidmapping=", "squash_to_root",
 		"squash_to_uid=", "squash_to_gid=", "xattr_permissions=", "static_nlink", "fast_ino=", "writeback=",
-		"plugins=", "context=", "clone_fd", "-f", "-d", "-h", "-V", "--version", "--help",
+		"plugins=", "context=", "io_uring", "clone_fd", "-f", "-d", "-h", "-V", "--version", "--help",
 	};
 
 	(void)state;
