@@ -718,7 +718,7 @@ int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name)
 static int dirops_remove_upper_dir(struct ply_fs *fs, int updir, const char *name)
 {
 	char tmp[PLY_TMP_MAX];
-	int r = ply_sys_rmdir(PLY_AT(updir, name));
+	int r = ply_node_rmdir(fs->graph, PLY_AT(updir, name));
 
 	if (r != -ENOTEMPTY && r != -EEXIST)
 		return r;

@@ -46,6 +46,13 @@ struct ply_graph {
 		pthread_cond_t copyup;
 	} stripe[GRAPH_STRIPES];
 
+	/*
+	 * Held for reading while the last descriptor of an unlinked file is closed, for writing across an rmdir in upper: the
+	 * kernel's rmdir turns round and round, on a processor, for as long as one of the directory's names is on its way out
+	 * (shrink_dcache_parent), which takes until the file's blocks are free in the journal. A leaf.
+	 */
+	pthread_rwlock_t burials;
+
 	pthread_mutex_t fds_lock;
 	struct ply_list lru;		/* fds that nobody uses now, latest first */
 	unsigned int nfds, max_fds;

@@ -212,6 +212,7 @@ int ply_graph_new(struct ply_graph **out, struct ply_layers *ls, unsigned int ma
 	ply_slabs_init(&g->slabs);
 	pthread_mutex_init(&g->lock, NULL);
 	pthread_mutex_init(&g->fds_lock, NULL);
+	ply_rwlock_init(&g->burials);
 	for (int i = 0; i < GRAPH_STRIPES; i++) {
 		pthread_mutex_init(&g->stripe[i].lock, NULL);
 		pthread_cond_init(&g->stripe[i].copyup, NULL);
@@ -240,13 +241,34 @@ void ply_graph_set_index_dir(struct ply_graph *g, int index_fd)
 	g->index_fd = index_fd;
 }
 
+/* What keeps an unlinked file is closed: the file goes, on disk as well. */
+static void node_bury(struct ply_graph *g, struct ply_node *n)
+{
+	struct ply_file *f = S_ISREG(n->type) ? atomic_load(&n->file) : NULL;
+	bool unlinked = n->pin_fd >= 0;
+
+	if (unlinked)
+		pthread_rwlock_rdlock(&g->burials);
+	if (unlinked)
+		close(n->pin_fd);
+	if (f && g->file_free)
+		g->file_free(g->hook_arg, f);
+	if (unlinked)
+		pthread_rwlock_unlock(&g->burials);
+}
+
+int ply_node_rmdir(struct ply_graph *g, struct ply_at at)
+{
+	PLY_WRLOCK(burials, &g->burials);
+	return ply_sys_rmdir(at);
+}
+
 /* The node is in no table any more and nobody has it. Frees no other node. */
 static void node_destroy(struct ply_graph *g, struct ply_node *n)
 {
 	bool stale = atomic_load(&n->flags) & PLY_N_STALE;
 
-	if (n->pin_fd >= 0)
-		close(n->pin_fd);
+	node_bury(g, n);
 	if (!stale)
 		free(n->data);
 	if (S_ISDIR(n->type) && n->dir) {
@@ -264,11 +286,6 @@ static void node_destroy(struct ply_graph *g, struct ply_node *n)
 		}
 		pthread_rwlock_destroy(&d->lock);
 		free(d);
-	} else if (S_ISREG(n->type)) {
-		struct ply_file *f = atomic_load(&n->file);
-
-		if (f && g->file_free)
-			g->file_free(g->hook_arg, f);
 	}
 	ply_slab_free(&g->slabs, n, sizeof(*n) + n->room);
 }
@@ -321,6 +338,7 @@ void ply_graph_free(struct ply_graph *g)
 		pthread_cond_destroy(&g->stripe[i].copyup);
 	}
 	pthread_mutex_destroy(&g->fds_lock);
+	pthread_rwlock_destroy(&g->burials);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }

@@ -296,6 +296,8 @@ void ply_loc_release(struct ply_loc *loc);
 #define PLY_LOC_INIT { .own_fd = -1 }
 /* Pins the upper object of a node that is about to lose its last name (opens O_PATH). Idempotent. */
 int ply_node_pin(struct ply_graph *g, struct ply_node *n, struct ply_at at);
+/* rmdir in upper, while no unlinked file is closed for the last time (graph.h: burials). */
+int ply_node_rmdir(struct ply_graph *g, struct ply_at at);
 
 /* --- for plyctl --- */
 struct ply_graph_stats {
