@@ -5,6 +5,6 @@
 
 EXTRA_DIST += kernel/README.md kernel/patches kernel/selftests kernel/lab kernel/dkms
 
-check-kernel check-kernel-short: all $(check_PROGRAMS)
+check-kernel check-kernel-short check-kernel-plyfs: all $(check_PROGRAMS)
 	PLY_BUILDDIR='$(abs_top_builddir)' $(srcdir)/kernel/lab/check $@
-.PHONY: check-kernel check-kernel-short
+.PHONY: check-kernel check-kernel-short check-kernel-plyfs
