@@ -125,16 +125,25 @@ int ply_attr_copy(struct ply_fs *fs, struct ply_at at, const struct stat *lower)
 	uid_t uid = u->squash ? u->squash_to : lower->st_uid;
 	gid_t gid = g->squash ? g->squash_to : lower->st_gid;
 	mode_t want = lower->st_mode & ATTR_PERM;
+	struct stat have;
 	int r;
 
 	if (ply_attr_has_override(fs)) {
 		r = ply_attr_write_override(fs, at, uid, gid, lower->st_mode, lower->st_rdev);
-		want = ply_attr_override_backing(lower->st_mode);
-	} else {
-		r = ply_sys_chown(at, uid, gid);
+		return r || S_ISLNK(lower->st_mode) ? r : attr_chmod(at, ply_attr_override_backing(lower->st_mode));
 	}
-	if (r || S_ISLNK(lower->st_mode))
+	r = ply_sys_stat(at, &have);
+	if (r)
 		return r;
+	/* Each of them is a transaction of its own; most files are root's, as what we make is. */
+	if (have.st_uid != uid || have.st_gid != gid) {
+		r = ply_sys_chown(at, uid, gid);
+		if (r)
+			return r;
+		have.st_mode &= ~(mode_t)(S_ISUID | S_ISGID);
+	}
+	if (S_ISLNK(lower->st_mode) || (have.st_mode & ATTR_PERM) == want)
+		return 0;
 	return attr_chmod(at, want);
 }
 

@@ -157,6 +157,12 @@ static int copyup_decide(struct ply_copyup_ctx *c, enum ply_copyup_what what)
 
 /* ---- making ---- */
 
+/* Its final mode at once, where nothing but the owner may change that again. */
+static mode_t copyup_mode(const struct ply_copyup_ctx *c)
+{
+	return c->fs->layers.upper->override == PLY_XPERM_NONE ? c->st.st_mode & 0777 : 0600;
+}
+
 static int copyup_make_named(struct ply_copyup_ctx *c)
 {
 	struct ply_at at;
@@ -165,7 +171,7 @@ static int copyup_make_named(struct ply_copyup_ctx *c)
 	ply_workdir_tmpname(&c->fs->work, c->tmp);
 	at = PLY_AT(c->fs->work.fd, c->tmp);
 	if (c->regular) {
-		r = ply_sys_open(at, O_RDWR | O_CREAT | O_EXCL, 0600);
+		r = ply_sys_open(at, O_RDWR | O_CREAT | O_EXCL, copyup_mode(c));
 		if (r >= 0) {
 			c->fd = r;
 			r = 0;
@@ -185,7 +191,7 @@ static int copyup_make(struct ply_copyup_ctx *c)
 	int r;
 
 	if (c->regular && c->fs->layers.can.tmpfile) {
-		r = ply_sys_tmpfile(c->fs->work.fd, O_RDWR, 0600);
+		r = ply_sys_tmpfile(c->fs->work.fd, O_RDWR, copyup_mode(c));
 		if (r >= 0) {
 			c->fd = r;
 			c->made = true;

@@ -714,6 +714,12 @@ int ply_sys_setxattr(struct ply_at at, const char *name, const void *val, size_t
 	if (xattr_short_way(at))
 		return (int)SYS_LEND(syscall(SYS_setxattrat, at.fd, at.name, AT_SYMLINK_NOFOLLOW, name, &args,
 					     sizeof(args)), NEED_WRITE(at));
+	/* All but O_PATH ones are taken as they are. */
+	if (is_fd_itself(at)) {
+		r = (int)SYS_LEND(fsetxattr(at.fd, name, val, size, flags), NEED_WRITE(at));
+		if (r != -EBADF)
+			return r;
+	}
 	r = proc_path(at, path);
 	if (r)
 		return r;
