@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "dcbuild.h"
 #include "origin.h"
+#include "whiteout.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +17,7 @@ struct merge {
 	struct ply_dcbuild *b;
 	const struct ply_layer *layer;	/* the one that is read now */
 	int fd;
+	dev_t dev;
 	unsigned int fsidx;
 	bool xwhite, last;
 	bool inos_certain;
@@ -156,8 +158,10 @@ static int merge_entry(void *arg, const struct ply_dirent *d)
 		return 0;
 	if (d->type == DT_DIR ? m->dir_inos_certain : m->inos_certain)
 		rec.ino = ply_inum_make(&m->fs->inum, m->fsidx, d->ino);
-	if (d->type == DT_CHR || d->type == DT_UNKNOWN ||
-	    (d->type == DT_REG && (m->xwhite || m->layer->override != PLY_XPERM_NONE))) {
+	if (d->type == DT_CHR && m->layer->is_upper && ply_whiteout_is_shared(&m->fs->work, m->dev, d->ino)) {
+		rec.white = true;
+	} else if (d->type == DT_CHR || d->type == DT_UNKNOWN ||
+		   (d->type == DT_REG && (m->xwhite || m->layer->override != PLY_XPERM_NONE))) {
 		r = merge_stat(m, d->name, &rec);
 		if (r)
 			return r < 0 ? r : 0;
@@ -192,6 +196,7 @@ static int merge_look(struct merge *m, struct ply_node *dir, struct ply_ldir *ld
 
 	if (r)
 		return r;
+	m->dev = st.st_dev;
 	m->fsidx = ply_layers_fs(ls, st.st_dev, m->fd);
 	m->inos_certain = true;
 	if (m->layer->is_upper) {

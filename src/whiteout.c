@@ -49,12 +49,16 @@ int ply_whiteout_check(const struct ply_layer *l, int dirfd, bool dir_has_xattr_
 static int shared_make(struct ply_workdir *w)
 {
 	struct ply_at at = PLY_AT(w->fd, SHARED);
+	struct stat st;
 	int r = ply_sys_unlink(at);
 
+	atomic_store_explicit(&w->whiteout_ino, 0, memory_order_relaxed);
 	if (r && r != -ENOENT)
 		return r;
 	if (w->whiteout_form == PLY_WH_CHARDEV) {
 		r = ply_sys_mknod(at, S_IFCHR, 0);
+		if (!r && !ply_sys_stat(at, &st) && st.st_dev == w->ls->upper->root_stat.st_dev)
+			atomic_store_explicit(&w->whiteout_ino, st.st_ino, memory_order_relaxed);
 	} else {
 		/* A regular file of no size with the attribute; readable, or user.* would not be. */
 		r = ply_sys_mknod(at, S_IFREG | 0644, 0);
@@ -65,6 +69,12 @@ static int shared_make(struct ply_workdir *w)
 	}
 	w->have_whiteout = !r;
 	return r;
+}
+
+bool ply_whiteout_is_shared(const struct ply_workdir *w, dev_t dev, uint64_t ino)
+{
+	return ino && ino == atomic_load_explicit(&w->whiteout_ino, memory_order_relaxed) &&
+	       dev == w->ls->upper->root_stat.st_dev;
 }
 
 /* Links the shared inode to `to`, which must not exist. */

@@ -14,6 +14,11 @@
 int ply_whiteout_check(const struct ply_layer *l, int dirfd, bool dir_has_xattr_whiteouts,
 		       const char *name, const struct stat *st);
 /*
+ * Is an entry (a character device, by its type) of an upper directory on dev the inode that this mount's whiteouts are links to?
+ * False: it may be a whiteout all the same.
+ */
+bool ply_whiteout_is_shared(const struct ply_workdir *w, dev_t dev, uint64_t ino);
+/*
  * Puts a whiteout at `name` of upper directory dirfd, which must not exist (-EEXIST).
  * The kernel's char 0/0 hard-linked from one reusable inode in work where possible, else
  * mknod; else xattr whiteout (marks dirfd opaque=x first); else .wh.NAME. Atomic. What it makes belongs to

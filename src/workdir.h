@@ -26,6 +26,7 @@ struct ply_workdir {
 	atomic_ulong counter;		/* temp names */
 	pthread_mutex_t whiteout_lock;	/* leaf: the shared whiteout's link count and name */
 	bool have_whiteout;
+	_Atomic uint64_t whiteout_ino;	/* on upper's st_dev; 0: none, or no device */
 	/*
 	 * How a whiteout is written: the kernel's char 0/0, else the kernel's xattr form, else AUFS's
 	 * .wh.NAME (at once where FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT is in the environment).

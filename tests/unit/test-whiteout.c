@@ -216,11 +216,18 @@ static void links_to_one_inode(void **state)
 	assert_true(S_ISCHR(a.st_mode) && !a.st_rdev);
 	assert_int_equal(a.st_ino, b.st_ino);
 	assert_int_equal(a.st_nlink, 3);
+	/* Known by its number, as a listing tells it, for as long as it is the one. */
+	assert_true(ply_whiteout_is_shared(&u->w, a.st_dev, a.st_ino));
+	assert_false(ply_whiteout_is_shared(&u->w, a.st_dev + 1, a.st_ino));
+	assert_false(ply_whiteout_is_shared(&u->w, a.st_dev, a.st_ino + 1));
+	assert_false(ply_whiteout_is_shared(&u->w, a.st_dev, 0));
 	/* Somebody else's clean-up does no harm. */
 	assert_int_equal(unlinkat(u->s.fd, "w/work/#whiteout", 0), 0);
 	assert_int_equal(ply_whiteout_create(&u->w, fd, "c"), 0);
 	assert_int_equal(fstatat(fd, "c", &b, AT_SYMLINK_NOFOLLOW), 0);
 	assert_true(a.st_ino != b.st_ino);
+	assert_true(ply_whiteout_is_shared(&u->w, b.st_dev, b.st_ino));
+	assert_false(ply_whiteout_is_shared(&u->w, a.st_dev, a.st_ino));
 	union_close(u);
 	close(fd);
 }
