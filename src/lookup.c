@@ -8,8 +8,10 @@
 #include <errno.h>
 
 #define LOOKUP_NAME_MAX 255
-/* A cache is built after this many layers were asked in vain, per layer of the directory ... */
+/* A cache is built after this many layers were asked in vain, per layer of the directory (fewer where there are many) ... */
 #define BUILD_PER_LAYER 4
+#define BUILD_PER_LAYER_MANY 2
+#define BUILD_MANY 16
 /* ... and more for a big one: to read this much of it costs about as much as asking a layer. */
 #define BUILD_BYTES_PER_TRY 256
 #define BUILD_BYTES_FREE 4096
@@ -56,11 +58,12 @@ static bool dir_cache_pays(struct ply_fs *fs, struct ply_node *dir)
 {
 	struct ply_dir *d = dir->dir;
 	unsigned int n = dir_layers(dir), tries = atomic_load(&d->lookups);
+	unsigned int least = n * (n < BUILD_MANY ? BUILD_PER_LAYER : BUILD_PER_LAYER_MANY);
 	uint64_t need;
 
-	if (n < 2 || tries < BUILD_PER_LAYER * n || tries < atomic_load(&d->build_at) || atomic_load(&d->cache))
+	if (n < 2 || tries < least || tries < atomic_load(&d->build_at) || atomic_load(&d->cache))
 		return false;
-	need = BUILD_PER_LAYER * n + dir_bytes(fs, dir) / BUILD_BYTES_PER_TRY;
+	need = least + dir_bytes(fs, dir) / BUILD_BYTES_PER_TRY;
 	if (tries >= need)
 		return true;
 	atomic_store(&d->build_at, (unsigned int)ply_min(need, (uint64_t)UINT32_MAX));

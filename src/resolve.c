@@ -153,17 +153,16 @@ static bool is_bottom(const struct walk *w, const struct step *s, bool dir)
 /* AUFS's two ways to close a directory: .wh.NAME beside it, .wh..wh..opq inside. */
 static int aufs_opaque(const struct step *s)
 {
-	struct stat st;
-	int r = ply_whiteout_check(s->l, s->fd, false, s->name, NULL);
+	char inside[RESOLVE_NAME_MAX + sizeof("/" PLY_AUFS_OPAQUE)];
+	int r = s->aufs ? ply_whiteout_check(s->l, s->fd, false, s->name, NULL) : 0;
 
 	if (r)
 		return r;
-	ply_autofd fd = ply_sys_open(PLY_AT(s->fd, s->name), O_PATH | O_DIRECTORY, 0);
+	/* One call in place of three: there are layers by the hundred. */
+	snprintf(inside, sizeof(inside), "%s/" PLY_AUFS_OPAQUE, s->name);
+	ply_autofd fd = ply_sys_open_beneath(s->fd, inside, O_PATH);
 
-	if (fd < 0)
-		return fd;
-	r = ply_sys_stat(PLY_AT(fd, PLY_AUFS_OPAQUE), &st);
-	return r == -ENOENT ? 0 : r ? r : 1;
+	return fd == -ENOENT ? 0 : fd < 0 ? fd : 1;
 }
 
 static int step_dir(struct walk *w, struct step *s)
