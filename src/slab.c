@@ -59,32 +59,37 @@ void ply_slabs_end(struct ply_slabs *s)
 	pthread_mutex_destroy(&s->lock);
 }
 
-/* More empty slabs, at an address that is a multiple of their size. */
-static bool slabs_grow(struct ply_slabs *s)
+/* More empty slabs, at an address that is a multiple of their size. No lock: mapping may wait for others that map. */
+static struct ply_slab_region *region_make(void)
 {
 	struct ply_slab_region *r = calloc(1, sizeof(*r));
 	uintptr_t at;
 
 	if (!r)
-		return false;
+		return NULL;
 	r->len = REGION_SIZE + SLAB_SIZE;
 	r->map = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (r->map == MAP_FAILED) {
 		free(r);
-		return false;
+		return NULL;
 	}
 	/* A page of its own for a few nodes, not two megabytes. */
 	(void)madvise(r->map, r->len, MADV_NOHUGEPAGE);
 	at = ((uintptr_t)r->map + SLAB_SIZE - 1) & ~(uintptr_t)(SLAB_SIZE - 1);
-	for (unsigned int i = 0; i < REGION_SLABS; i++) {
+	for (unsigned int i = 0; i < REGION_SLABS; i++)
 		r->slab[i].mem = (char *)r->map + (at - (uintptr_t)r->map) + i * SLAB_SIZE;
-		ply_list_add_tail(&s->empty, &r->slab[i].link);
-	}
-	r->next = s->regions;
-	s->regions = r;
-	return true;
+	return r;
 }
 
+static void slabs_add(struct ply_slabs *s, struct ply_slab_region *r)
+{
+	for (unsigned int i = 0; i < REGION_SLABS; i++)
+		ply_list_add_tail(&s->empty, &r->slab[i].link);
+	r->next = s->regions;
+	s->regions = r;
+}
+
+/* NULL: there is none. */
 static struct ply_slab *slab_with_room(struct ply_slabs *s, uint32_t size)
 {
 	struct ply_list *partial = &s->partial[size / 8 - 1];
@@ -92,7 +97,7 @@ static struct ply_slab *slab_with_room(struct ply_slabs *s, uint32_t size)
 
 	if (!ply_list_empty(partial))
 		return ply_container_of(partial->next, struct ply_slab, link);
-	if (ply_list_empty(&s->empty) && !slabs_grow(s))
+	if (ply_list_empty(&s->empty))
 		return NULL;
 	slab = ply_container_of(s->empty.next, struct ply_slab, link);
 	if (s->warm)
@@ -122,6 +127,16 @@ void *ply_slab_alloc(struct ply_slabs *s, size_t size)
 		return calloc(1, size);
 	pthread_mutex_lock(&s->lock);
 	slab = slab_with_room(s, rounded);
+	if (!slab) {
+		struct ply_slab_region *r;
+
+		pthread_mutex_unlock(&s->lock);
+		r = region_make();
+		pthread_mutex_lock(&s->lock);
+		if (r)
+			slabs_add(s, r);
+		slab = slab_with_room(s, rounded);
+	}
 	if (slab) {
 		if (slab->free) {
 			p = slab->free;
@@ -140,22 +155,22 @@ void *ply_slab_alloc(struct ply_slabs *s, size_t size)
 	return p;
 }
 
-static void slab_empty(struct ply_slabs *s, struct ply_slab *slab)
+/* False: its memory is to be given back, which takes a while; it is in no list until then. */
+static bool slab_keep(struct ply_slabs *s, struct ply_slab *slab)
 {
 	ply_list_del(&slab->link);
 	slab->size = 0;
-	if (s->warm < SLAB_WARM) {
-		s->warm++;
-		ply_list_add(&s->empty, &slab->link);
-		return;
-	}
-	(void)madvise(slab->mem, SLAB_SIZE, MADV_DONTNEED);
-	ply_list_add_tail(&s->empty, &slab->link);
+	if (s->warm >= SLAB_WARM)
+		return false;
+	s->warm++;
+	ply_list_add(&s->empty, &slab->link);
+	return true;
 }
 
 void ply_slab_free(struct ply_slabs *s, void *p, size_t size)
 {
 	struct ply_slab *slab;
+	bool kept;
 
 	if (!p)
 		return;
@@ -170,7 +185,12 @@ void ply_slab_free(struct ply_slabs *s, void *p, size_t size)
 		ply_list_add_tail(&s->partial[slab->size / 8 - 1], &slab->link);
 	memcpy(p, &slab->free, sizeof(slab->free));
 	slab->free = p;
-	if (!--slab->used)
-		slab_empty(s, slab);
+	kept = --slab->used || slab_keep(s, slab);
+	pthread_mutex_unlock(&s->lock);
+	if (kept)
+		return;
+	(void)madvise(slab->mem, SLAB_SIZE, MADV_DONTNEED);
+	pthread_mutex_lock(&s->lock);
+	ply_list_add_tail(&s->empty, &slab->link);
 	pthread_mutex_unlock(&s->lock);
 }
