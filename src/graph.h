@@ -47,9 +47,9 @@ struct ply_graph {
 	} stripe[GRAPH_STRIPES];
 
 	/*
-	 * Held for reading while the last descriptor of an unlinked file is closed, for writing across an rmdir in upper: the
+	 * Held for reading while what keeps an unlinked object is closed, for writing across an rmdir in upper: the
 	 * kernel's rmdir turns round and round, on a processor, for as long as one of the directory's names is on its way out
-	 * (shrink_dcache_parent), which takes until the file's blocks are free in the journal. A leaf.
+	 * (shrink_dcache_parent), which takes until its blocks are free in the journal.
 	 */
 	pthread_rwlock_t burials;
 

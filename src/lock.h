@@ -19,7 +19,8 @@
  *	6. table	graph->lock: ids, identities, names, lookup counts, references.
  *	7. node		striped leaf mutex (ply_node_lock): location and io mode of a node.
  *	   fds		the directory-fd cache's leaf mutex.
- *	   burials	graph.h: an unlinked file's last close, and rmdir. A leaf, held across those system calls.
+ *	   burials	graph.h: an unlinked object's last close, and rmdir; held across those system calls, and only the
+ *			fds' and backing files' mutexes are taken under it.
  *	   slab		slab.c's leaf mutex, also around the calls that get and give back its memory.
  *
  * No syscall under 6 and 7 (closing an evicted fd happens after unlocking). No lock at all

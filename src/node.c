@@ -241,16 +241,19 @@ void ply_graph_set_index_dir(struct ply_graph *g, int index_fd)
 	g->index_fd = index_fd;
 }
 
-/* What keeps an unlinked file is closed: the file goes, on disk as well. */
+/* What keeps an unlinked file or directory is closed: it goes, on disk as well. */
 static void node_bury(struct ply_graph *g, struct ply_node *n)
 {
+	struct ply_dir *d = S_ISDIR(n->type) ? n->dir : NULL;
 	struct ply_file *f = S_ISREG(n->type) ? atomic_load(&n->file) : NULL;
-	bool unlinked = n->pin_fd >= 0;
+	bool unlinked = n->pin_fd >= 0 || (d && atomic_load(&d->removed));
 
 	if (unlinked)
 		pthread_rwlock_rdlock(&g->burials);
-	if (unlinked)
+	if (n->pin_fd >= 0)
 		close(n->pin_fd);
+	if (d)
+		ply_graph_close_dir(g, d);
 	if (f && g->file_free)
 		g->file_free(g->hook_arg, f);
 	if (unlinked)
@@ -275,7 +278,6 @@ static void node_destroy(struct ply_graph *g, struct ply_node *n)
 		struct ply_dir *d = n->dir;
 		struct ply_ldir *up = atomic_load(&d->upper);
 
-		ply_graph_close_dir(g, d);
 		if (atomic_load(&d->cache) && g->dc_free)
 			g->dc_free(n);
 		for (unsigned int i = 0; i < d->nlower; i++)
