@@ -178,13 +178,13 @@ static int own_dir_apart(int base, const char *name)
  */
 static bool is_apart(const struct ply_workdir *w)
 {
-	const int position = FS_TOPDIR_FL | FS_INDEX_FL | FS_EXTENT_FL;
+	const int kept = FS_TOPDIR_FL | FS_INDEX_FL | FS_EXTENT_FL | FS_INLINE_DATA_FL;	/* how it is kept itself */
 	uint64_t magic;
 	int up, work;
 
 	return !ply_sys_fs_magic(w->fd, &magic) && magic == EXT4_SUPER_MAGIC &&
 	       !ply_sys_ioctl(w->upper_lock_fd, FS_IOC_GETFLAGS, &up) &&
-	       !ply_sys_ioctl(w->fd, FS_IOC_GETFLAGS, &work) && (up | position) == (work | position);
+	       !ply_sys_ioctl(w->fd, FS_IOC_GETFLAGS, &work) && (up | kept) == (work | kept);
 }
 
 /* Opens a directory of ours, made where missing. What lies about its access is undone, as the kernel does. */
