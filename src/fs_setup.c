@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "creds.h"
 #include "dircache.h"
 #include "fs.h"
 #include "log.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -91,9 +93,10 @@ int ply_fs_new(struct ply_fs **out, const struct ply_options *opt, char *err, si
 		return -ENOMEM;
 	}
 	fs->opt = opt;
-	fs->work.fd = fs->work.base_fd = fs->work.index_fd = fs->work.upper_lock_fd = -1;
+	fs->work.fd = fs->work.base_fd = fs->work.index_fd = fs->work.upper_lock_fd = fs->work.probe_fd = -1;
 	fs->map_ids = !ply_idmap_is_identity(&opt->uids) || !ply_idmap_is_identity(&opt->gids);
 	ply_rwlock_init(&fs->tree);
+	ply_sys_set_lend(!ply_creds_has(CAP_DAC_OVERRIDE));
 	r = ply_layers_open(&fs->layers, opt, err, errlen);
 	if (r) {
 		pthread_rwlock_destroy(&fs->tree);
@@ -110,6 +113,7 @@ int ply_fs_new(struct ply_fs **out, const struct ply_options *opt, char *err, si
 	} else if (fs->layers.upper) {
 		ply_workdir_open_readonly(&fs->work, &fs->layers, opt);
 	}
+	ply_mountinfo_free(&fs->layers.mounts);
 	ply_inum_init(&fs->inum, atomic_load(&fs->layers.nfs));
 	r = fs_make_graph(fs);
 	if (r) {

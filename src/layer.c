@@ -50,7 +50,6 @@ static bool fs_has_handles(const struct ply_layerfs *f, int fd)
 
 static void fs_probe(struct ply_layerfs *f, int fd)
 {
-
 	if (ply_sys_fs_magic(fd, &f->magic))
 		f->magic = 0;
 	if (ply_sys_fs_uuid(fd, f->uuid))
@@ -216,7 +215,6 @@ static void layer_probe(struct ply_layers *ls, struct ply_layer *l, const struct
 /* --- how they lie to each other --- */
 
 struct places {
-	struct ply_mountinfo mi;
 	struct ply_place *of;		/* by layer index */
 	struct ply_place work, mountpoint;
 	unsigned int n;
@@ -230,7 +228,6 @@ static void places_free(struct places *p)
 	free(p->of);
 	ply_mountinfo_place_free(&p->work);
 	ply_mountinfo_place_free(&p->mountpoint);
-	ply_mountinfo_free(&p->mi);
 }
 
 /* Before the clones are made: from those no way leads up. */
@@ -238,17 +235,20 @@ static int places_find(struct places *p, struct ply_layers *ls, const struct ply
 		       size_t errlen)
 {
 	ply_autofd work = -1, mountpoint = -1;
+	struct ply_place *first;
 	int r;
 
 	/* Without /proc bind mounts are not seen through; all else is. */
-	if (ply_mountinfo_read(&p->mi))
-		p->mi = (struct ply_mountinfo){ 0 };
+	if (ply_mountinfo_read(&ls->mounts))
+		ls->mounts = (struct ply_mountinfo){ 0 };
 	p->n = ls->n;
 	p->of = calloc(ls->n, sizeof(*p->of));
 	if (!p->of)
 		return fail(err, errlen, -ENOMEM, "out of memory");
+	/* They mostly lie side by side. */
+	first = &p->of[ls->upper ? 0 : 1];
 	for (unsigned int i = ls->upper ? 0 : 1; i < ls->n; i++) {
-		r = ply_mountinfo_place(&p->mi, ls->layer[i].fd, &p->of[i]);
+		r = ply_mountinfo_place(&ls->mounts, ls->layer[i].fd, first, &p->of[i]);
 		if (r)
 			return fail(err, errlen, r, "%s '%s': %s", layer_word(&ls->layer[i]),
 				    ls->layer[i].path, strerror(-r));
@@ -257,14 +257,14 @@ static int places_find(struct places *p, struct ply_layers *ls, const struct ply
 		work = ply_sys_open_path(opt->work, O_PATH | O_DIRECTORY);
 		if (work < 0)
 			return fail(err, errlen, work, "workdir '%s': %s", opt->work, strerror(-work));
-		r = ply_mountinfo_place(&p->mi, work, &p->work);
+		r = ply_mountinfo_place(&ls->mounts, work, first, &p->work);
 		if (r)
 			return fail(err, errlen, r, "workdir '%s': %s", opt->work, strerror(-r));
 	}
 	/* What is wrong with the mount point itself mount(2) will say. */
 	if (opt->mountpoint)
 		mountpoint = ply_sys_open_path(opt->mountpoint, O_PATH | O_DIRECTORY);
-	p->have_mountpoint = mountpoint >= 0 && !ply_mountinfo_place(&p->mi, mountpoint, &p->mountpoint);
+	p->have_mountpoint = mountpoint >= 0 && !ply_mountinfo_place(&ls->mounts, mountpoint, first, &p->mountpoint);
 	return 0;
 }
 
@@ -360,6 +360,10 @@ static int check_mountpoint(const struct places *p, const struct ply_layers *ls,
 static int layers_alloc(struct ply_layers *ls, const struct ply_options *opt)
 {
 	ls->n = 1 + (unsigned int)opt->nlower;
+	/* Most of it is never touched. */
+	ls->fs = malloc(PLY_MAX_FS * sizeof(*ls->fs));
+	if (!ls->fs)
+		return -ENOMEM;
 	ls->layer = calloc(ls->n, sizeof(*ls->layer));
 	if (!ls->layer)
 		return -ENOMEM;
@@ -466,9 +470,9 @@ int ply_layers_open(struct ply_layers *ls, const struct ply_options *opt, char *
 	atomic_init(&ls->nfs, 0);
 	pthread_mutex_init(&ls->fs_lock, NULL);
 	/* trusted.* is the initial user namespace's alone. */
-	ls->xns = !opt->userxattr && ply_creds_has(CAP_SYS_ADMIN) && ply_creds_in_init_userns() ?
+	ls->in_init_userns = ply_creds_in_init_userns();
+	ls->xns = !opt->userxattr && ply_creds_has(CAP_SYS_ADMIN) && ls->in_init_userns ?
 			  PLY_XNS_TRUSTED : PLY_XNS_USER;
-	ply_sys_set_lend(!ply_creds_has(CAP_DAC_OVERRIDE));
 	r = layers_check_counts(opt, err, errlen);
 	if (!r)
 		r = layers_open(ls, opt, &p, err, errlen);
@@ -482,6 +486,7 @@ void ply_layers_close(struct ply_layers *ls)
 {
 	unsigned int nfs = atomic_load(&ls->nfs);
 
+	ply_mountinfo_free(&ls->mounts);
 	for (unsigned int i = 0; i < nfs; i++)
 		if (ls->fs[i].root_fd >= 0)
 			close(ls->fs[i].root_fd);
@@ -491,8 +496,10 @@ void ply_layers_close(struct ply_layers *ls)
 		free(ls->layer[i].path);
 	}
 	free(ls->layer);
+	free(ls->fs);
 	pthread_mutex_destroy(&ls->fs_lock);
 	ls->layer = ls->upper = NULL;
+	ls->fs = NULL;
 	ls->n = 0;
 	atomic_store(&ls->nfs, 0);
 }

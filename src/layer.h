@@ -7,6 +7,7 @@
 #define PLY_LAYER_H
 
 #include "format.h"
+#include "mountinfo.h"
 #include "options.h"
 #include "sys.h"
 #include <pthread.h>
@@ -30,7 +31,7 @@ struct ply_layerfs {
 	 */
 	int root_fd;
 	bool root_fd_lower;		/* root_fd is below a lower */
-	/* stack depth: what passthrough needs; set by fuse_backing's probe before serving */
+	/* stack depth: what passthrough needs; known or probed by fuse_backing before serving */
 	int depth;			/* 1, 2: needs max_stack_depth >= this; 0: unknown; -1: too deep; -errno < -1 otherwise */
 };
 
@@ -68,12 +69,13 @@ struct ply_layers {
 	struct ply_layer *layer;	/* [0..n-1]; [0] is unused (fd -1) without upper */
 	unsigned int n;			/* including slot 0 */
 	unsigned int first_data;	/* index of the first data-only layer, n if none */
+	bool in_init_userns;		/* this process was, when they were opened */
 	enum ply_xns xns;		/* the mount's: user with userxattr or without CAP_SYS_ADMIN in the init namespace */
 	/* what the upper can do, probed by doing it in the work directory */
 	struct {
 		bool chardev_whiteout;	/* mknod c 0 0 works */
 		bool xattr;		/* overlay xattrs can be set */
-		bool link;		/* hard links between directories */
+		bool link;		/* hard links between directories: asked for the index */
 		bool tmpfile;		/* O_TMPFILE + linkat */
 		bool rename_whiteout, rename_exchange;
 		bool dtype;
@@ -82,8 +84,9 @@ struct ply_layers {
 		bool clone_ordered;	/* and a clone's bytes are among them */
 		bool acl;
 	} can;
+	struct ply_mountinfo mounts;	/* as they were found when the layers were opened; for who sets up the union */
 	pthread_mutex_t fs_lock;
-	struct ply_layerfs fs[PLY_MAX_FS];
+	struct ply_layerfs *fs;		/* [PLY_MAX_FS], of which nfs are valid */
 	atomic_uint nfs;
 };
 

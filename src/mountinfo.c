@@ -206,34 +206,63 @@ static int place_in_fs(const struct ply_mountinfo *mi, int fd, struct ply_place 
 	return 0;
 }
 
-static int place_up(int fd, struct ply_place *p)
+static bool dir_same(const struct ply_place_dir *a, const struct ply_place_dir *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
+static int place_add(struct ply_place *p, size_t *room, const struct ply_place_dir *dir, size_t n)
+{
+	if (p->n + n > *room) {
+		size_t want = ply_max(2 * *room, p->n + n + 16);
+		struct ply_place_dir *more = realloc(p->dir, want * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		p->dir = more;
+		*room = want;
+	}
+	memcpy(p->dir + p->n, dir, n * sizeof(*dir));
+	p->n += n;
+	return 0;
+}
+
+/* A directory on one mount has one parent: where its ancestors are known. */
+static size_t place_meets(const struct ply_place *near, const struct ply_place_dir *d)
+{
+	size_t i;
+
+	for (i = 0; i < near->n; i++)
+		if (d->mnt && d->mnt == near->dir[i].mnt && dir_same(d, &near->dir[i]))
+			break;
+	return i;
+}
+
+static int place_up(int fd, const struct ply_place *near, struct ply_place *p)
 {
 	ply_autofd cur = -1;
 	size_t room = 0;
-	uint64_t mnt = 0, last_mnt = 0;
 
 	while (p->n < ANCESTORS_MAX) {
 		struct ply_place_dir d;
-		int next, r = ply_sys_identity(cur < 0 ? fd : cur, &d.dev, &d.ino, &mnt);
+		int next, r = ply_sys_identity(cur < 0 ? fd : cur, &d.dev, &d.ino, &d.mnt);
 
 		/* An ancestor that does not answer ends what can be known. */
 		if (r)
 			return p->n ? 0 : r;
-		if (p->n && d.dev == p->dir[p->n - 1].dev && d.ino == p->dir[p->n - 1].ino && mnt == last_mnt)
+		if (p->n && dir_same(&d, &p->dir[p->n - 1]) && d.mnt == p->dir[p->n - 1].mnt)
 			return 0;	/* "/" */
-		if (p->n == room) {
-			struct ply_place_dir *more;
-
-			room = room ? 2 * room : 32;
-			more = realloc(p->dir, room * sizeof(*more));
-			if (!more)
-				return -ENOMEM;
-			p->dir = more;
-		}
 		if (!p->n)
-			p->mnt = mnt;
-		last_mnt = mnt;
-		p->dir[p->n++] = d;
+			p->mnt = d.mnt;
+		if (near) {
+			size_t i = place_meets(near, &d);
+
+			if (i < near->n)
+				return place_add(p, &room, near->dir + i, near->n - i);
+		}
+		r = place_add(p, &room, &d, 1);
+		if (r)
+			return r;
 		next = ply_sys_open(PLY_AT(cur < 0 ? fd : cur, ".."), O_PATH | O_DIRECTORY, 0);
 		if (next < 0)
 			return 0;
@@ -244,10 +273,10 @@ static int place_up(int fd, struct ply_place *p)
 	return 0;
 }
 
-int ply_mountinfo_place(const struct ply_mountinfo *mi, int fd, struct ply_place *out)
+int ply_mountinfo_place(const struct ply_mountinfo *mi, int fd, const struct ply_place *near, struct ply_place *out)
 {
 	struct ply_place p = { 0 };
-	int r = place_up(fd, &p);
+	int r = place_up(fd, near, &p);
 
 	if (!r)
 		r = place_in_fs(mi, fd, &p);
@@ -257,11 +286,6 @@ int ply_mountinfo_place(const struct ply_mountinfo *mi, int fd, struct ply_place
 	}
 	*out = p;
 	return 0;
-}
-
-static bool dir_same(const struct ply_place_dir *a, const struct ply_place_dir *b)
-{
-	return a->dev == b->dev && a->ino == b->ino;
 }
 
 bool ply_mountinfo_is_same(const struct ply_place *a, const struct ply_place *b)

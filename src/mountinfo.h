@@ -19,7 +19,7 @@ struct ply_mountinfo {
 };
 
 struct ply_place {
-	struct ply_place_dir { dev_t dev; uint64_t ino; } *dir;	/* [0] is the directory itself, then up to "/" */
+	struct ply_place_dir { dev_t dev; uint64_t ino, mnt; } *dir;	/* [0] is the directory itself, then up to "/" */
 	size_t n;
 	uint64_t mnt;			/* mount id, 0 unknown */
 	bool idmapped;			/* its mount shifts owners */
@@ -30,8 +30,11 @@ struct ply_place {
 int ply_mountinfo_read(struct ply_mountinfo *mi);
 void ply_mountinfo_free(struct ply_mountinfo *mi);
 
-/* Of a directory fd (O_PATH too). Asks nothing of a network or FUSE server. 0, -ENOMEM or the errno of the fd itself. */
-int ply_mountinfo_place(const struct ply_mountinfo *mi, int fd, struct ply_place *out);
+/*
+ * Of a directory fd (O_PATH too). Asks nothing of a network or FUSE server. near, which may be NULL: a place whose ancestors
+ * are taken over from where the way up meets them. 0, -ENOMEM or the errno of the fd itself.
+ */
+int ply_mountinfo_place(const struct ply_mountinfo *mi, int fd, const struct ply_place *near, struct ply_place *out);
 void ply_mountinfo_place_free(struct ply_place *p);
 bool ply_mountinfo_is_same(const struct ply_place *a, const struct ply_place *b);
 /* Is `inside` equal to `outer` or below it, as paths lead or inside their filesystem? */

@@ -13,6 +13,10 @@
 #include <stdarg.h>
 #include <sys/file.h>
 
+#ifndef BTRFS_SUPER_MAGIC
+#define BTRFS_SUPER_MAGIC 0x9123683E
+#endif
+
 /* How long a daemon whose mount is gone may still hold its locks: it is flushing. */
 #define LOCK_WAIT_STEPS 250
 #define LOCK_WAIT_STEP_NS 20000000
@@ -79,7 +83,7 @@ static int lock_holder(const struct stat *st)
 	return found > 0 ? found : 0;
 }
 
-static int lock_dir(int fd)
+static int lock_dir(int fd, bool *waited)
 {
 	const struct timespec step = { .tv_nsec = LOCK_WAIT_STEP_NS };
 	int r;
@@ -88,14 +92,15 @@ static int lock_dir(int fd)
 		r = ply_sys_flock(fd, LOCK_EX | LOCK_NB);
 		if (r != -EWOULDBLOCK || i == LOCK_WAIT_STEPS)
 			return r;
+		*waited = true;
 		nanosleep(&step, NULL);
 	}
 }
 
-static int lock_or_say(int fd, const char *word, const char *path, char *err, size_t errlen)
+static int lock_or_say(int fd, const char *word, const char *path, bool *waited, char *err, size_t errlen)
 {
 	struct stat st;
-	int r = lock_dir(fd), pid;
+	int r = lock_dir(fd, waited), pid;
 
 	if (!r)
 		return 0;
@@ -113,8 +118,8 @@ static int lock_or_say(int fd, const char *word, const char *path, char *err, si
 
 static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
 {
-	struct ply_mountinfo mi = { 0 };
-	bool used = false;
+	struct ply_mountinfo *mi = &w->ls->mounts;
+	bool waited = false;
 	int r;
 
 	w->base_fd = ply_sys_open_path(opt->work, O_RDONLY | O_DIRECTORY);
@@ -124,18 +129,18 @@ static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char 
 	if (w->upper_lock_fd < 0)
 		return fail(err, errlen, w->upper_lock_fd, "upperdir '%s': %s", opt->upper,
 			    strerror(-w->upper_lock_fd));
-	r = lock_or_say(w->upper_lock_fd, "upperdir", opt->upper, err, errlen);
+	r = lock_or_say(w->upper_lock_fd, "upperdir", opt->upper, &waited, err, errlen);
 	if (!r)
-		r = lock_or_say(w->base_fd, "workdir", opt->work, err, errlen);
+		r = lock_or_say(w->base_fd, "workdir", opt->work, &waited, err, errlen);
 	if (r)
 		return r;
-	/* The kernel's overlayfs takes no flock. */
-	if (!ply_mountinfo_read(&mi)) {
-		used = ply_mountinfo_used_by_overlay(&mi, "upperdir", w->upper_lock_fd) ||
-		       ply_mountinfo_used_by_overlay(&mi, "workdir", w->base_fd);
-		ply_mountinfo_free(&mi);
+	if (waited) {
+		ply_mountinfo_free(mi);
+		(void)ply_mountinfo_read(mi);
 	}
-	if (used)
+	/* The kernel's overlayfs takes no flock. */
+	if (ply_mountinfo_used_by_overlay(mi, "upperdir", w->upper_lock_fd) ||
+	    ply_mountinfo_used_by_overlay(mi, "workdir", w->base_fd))
 		return fail(err, errlen, -EBUSY, "upperdir '%s' or workdir '%s' is in use by an overlay mount of the kernel; "
 			    "unmount that first", opt->upper, opt->work);
 	return 0;
@@ -147,8 +152,11 @@ static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char 
  * ext4 makes the inodes of a directory's files beside it, and looks through all those there that were freed within minutes
  * before it takes one: after a container of 10,000 files was thrown away each copy-up of the next took 100 us more. A
  * directory that is made under the flag goes to where few are, by its name (kernel: find_group_orlov). The name comes from the
- * parent's generation, which is random: the next work directory goes elsewhere, and what a crash leaves is found again.
+ * parent's generation, which is random: the next work directory goes elsewhere, and what a crash leaves is found again. To
+ * one of few places, whose bitmaps the kernel then has: to read one from a disk takes longer than all else here.
  */
+#define APART_PLACES 16
+
 static int own_dir_apart(int base, const char *name)
 {
 	char tmp[PLY_TMP_MAX];
@@ -163,7 +171,7 @@ static int own_dir_apart(int base, const char *name)
 	top = flags | FS_TOPDIR_FL;
 	if (top == flags || ply_sys_ioctl(base, FS_IOC_SETFLAGS, &top))
 		return ply_sys_mkdir(PLY_AT(base, name), 0700);
-	snprintf(tmp, sizeof(tmp), "#work%x", generation);
+	snprintf(tmp, sizeof(tmp), "#work%x", generation & (APART_PLACES - 1));
 	r = ply_sys_mkdir(PLY_AT(base, tmp), 0700);
 	(void)ply_sys_ioctl(base, FS_IOC_SETFLAGS, &flags);
 	if (!r || r == -EEXIST)
@@ -187,6 +195,19 @@ static bool is_apart(const struct ply_workdir *w)
 	       !ply_sys_ioctl(w->fd, FS_IOC_GETFLAGS, &work) && (up | kept) == (work | kept);
 }
 
+/* Of a new directory, what it inherited from a default ACL or a set-group-ID parent: changed only where there is something. */
+static void own_dir_inherits_nothing(struct ply_at at, int fd)
+{
+	static const char *const acls[] = { "system.posix_acl_default", "system.posix_acl_access" };
+	struct stat st;
+
+	for (size_t i = 0; i < PLY_ARRAY_SIZE(acls); i++)
+		if (ply_sys_getxattr(PLY_FD(fd), acls[i], NULL, 0) >= 0)
+			(void)ply_sys_removexattr(at, acls[i]);
+	if (ply_sys_stat(PLY_FD(fd), &st) || (st.st_mode & 07777) != 0700)
+		ply_rmtree_make_ours(at);
+}
+
 /* Opens a directory of ours, made where missing. What lies about its access is undone, as the kernel does. */
 static int own_dir(int base, const char *name, bool apart)
 {
@@ -195,18 +216,14 @@ static int own_dir(int base, const char *name, bool apart)
 
 	if (r && r != -EEXIST)
 		return r;
-	if (!r) {
-		/* Inherited from a default ACL or a set-group-ID parent. */
-		(void)ply_sys_removexattr(at, "system.posix_acl_default");
-		(void)ply_sys_removexattr(at, "system.posix_acl_access");
-		ply_rmtree_make_ours(at);
-	}
 	fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
 	if (fd == -EACCES) {
 		/* The kernel makes it with mode 0. */
 		ply_rmtree_make_ours(at);
 		fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
 	}
+	if (!r && fd >= 0)
+		own_dir_inherits_nothing(at, fd);
 	return fd;
 }
 
@@ -253,7 +270,8 @@ static int check_incompat(int work, const char *path, char *err, size_t errlen)
 		    "if it is good, remove %s/work/incompat/volatile", path, path);
 }
 
-static int mark_volatile(int work)
+/* file_name: in work, of which the marker can be another name. */
+static int mark_volatile(int work, const char *file_name)
 {
 	ply_autofd incompat = own_dir(work, "incompat", false), marker = -1, file = -1;
 
@@ -262,16 +280,18 @@ static int mark_volatile(int work)
 	marker = own_dir(incompat, "volatile", false);
 	if (marker < 0)
 		return marker;
+	if (!ply_sys_link(PLY_AT(work, file_name), PLY_AT(marker, "dirty")))
+		return 0;
 	file = ply_sys_open(PLY_AT(marker, "dirty"), O_WRONLY | O_CREAT, 0600);
 	return file < 0 ? file : 0;
 }
 
 /* --- what the upper's filesystem can do: by doing it --- */
 
-static int make_file(struct ply_workdir *w, const char *name)
-{
-	return ply_sys_open(PLY_AT(w->fd, name), O_RDWR | O_CREAT | O_EXCL, 0600);
-}
+/*
+ * Each new inode costs more than all else here, most of all where many were removed a while ago (ext4). So one file, `name`, and
+ * one device serve for all.
+ */
 
 static int probe_dtype_one(void *arg, const struct ply_dirent *d)
 {
@@ -285,35 +305,36 @@ static int probe_dtype_one(void *arg, const struct ply_dirent *d)
 
 static void probe_dtype(struct ply_workdir *w)
 {
-	ply_autofd fd = ply_sys_open(PLY_FD(w->base_fd), O_RDONLY | O_DIRECTORY, 0);
-
-	if (fd >= 0)
-		(void)ply_sys_readdir(fd, probe_dtype_one, &w->ls->can.dtype);
+	/* Nobody else reads it. */
+	(void)ply_sys_readdir(w->base_fd, probe_dtype_one, &w->ls->can.dtype);
 }
 
-static void probe_tmpfile(struct ply_workdir *w)
+/* Makes the file. */
+static int probe_tmpfile(struct ply_workdir *w, const char *name)
 {
-	ply_autofd fd = ply_sys_tmpfile(w->fd, O_RDWR, 0600);
-	char name[PLY_TMP_MAX];
+	int fd = ply_sys_tmpfile(w->fd, O_RDWR, 0600);
 
-	if (fd < 0)
-		return;
-	ply_workdir_tmpname(w, name);
-	w->ls->can.tmpfile = !ply_sys_link(PLY_FD(fd), PLY_AT(w->fd, name));
-	if (w->ls->can.tmpfile)
-		ply_workdir_discard(w, name);
+	if (fd >= 0) {
+		w->ls->can.tmpfile = !ply_sys_link(PLY_FD(fd), PLY_AT(w->fd, name));
+		if (w->ls->can.tmpfile)
+			return fd;
+		close(fd);
+	}
+	return ply_sys_open(PLY_AT(w->fd, name), O_RDWR | O_CREAT | O_EXCL, 0600);
 }
 
 /* On a file and on the directory: filesystems differ. */
 static bool can_set(struct ply_workdir *w, struct ply_at file, enum ply_xns xns)
 {
 	const char *attr = ply_format_attr(xns, OVL_OPAQUE);
-	int r = ply_sys_setxattr(PLY_FD(w->fd), attr, "0", 1, 0);
 
-	if (r)
+	if (ply_sys_setxattr(PLY_FD(w->fd), attr, "0", 1, 0))
 		return false;
 	(void)ply_sys_removexattr(PLY_FD(w->fd), attr);
-	return !ply_sys_setxattr(file, attr, "0", 1, 0);
+	if (ply_sys_setxattr(file, attr, "0", 1, 0))
+		return false;
+	(void)ply_sys_removexattr(file, attr);
+	return true;
 }
 
 static void probe_xattr(struct ply_workdir *w, struct ply_at file)
@@ -334,25 +355,29 @@ static void probe_xattr(struct ply_workdir *w, struct ply_at file)
 static void probe_reflink(struct ply_workdir *w, int file)
 {
 	static const char block[4096];
-	char name[PLY_TMP_MAX];
 	ply_autofd other = -1;
 
-	ply_workdir_tmpname(w, name);
-	other = make_file(w, name);
-	if (other < 0)
+	/* Onto itself it is wrong where it is possible at all, and that is asked first. */
+	if (ply_sys_clone_file(file, file) == -EOPNOTSUPP)
 		return;
+	other = ply_sys_tmpfile(w->fd, O_RDWR, 0600);
+	if (other < 0) {
+		char name[PLY_TMP_MAX];
+
+		ply_workdir_tmpname(w, name);
+		other = ply_sys_open(PLY_AT(w->fd, name), O_RDWR | O_CREAT | O_EXCL, 0600);
+		if (other < 0)
+			return;
+		ply_workdir_discard(w, name);
+	}
 	if (ply_sys_pwrite(file, block, sizeof(block), 0) == (ssize_t)sizeof(block))
 		w->ls->can.reflink = !ply_sys_clone_file(other, file);
-	ply_workdir_discard(w, name);
+	(void)ply_sys_ftruncate(file, 0);
 }
 
-/* Their journals have every change in the order in which they were made; btrfs logs single files apart, at an fsync. */
-static void probe_order(struct ply_workdir *w, int file)
+static void probe_order(struct ply_workdir *w, uint64_t magic)
 {
-	uint64_t magic;
-
-	if (ply_sys_fs_magic(file, &magic))
-		return;
+	/* Their journals have every change in the order in which they were made; btrfs logs single files apart, at an fsync. */
 	w->ls->can.ordered = magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC || magic == TMPFS_MAGIC;
 	w->ls->can.clone_ordered = w->ls->can.reflink && magic == XFS_SUPER_MAGIC;
 }
@@ -364,56 +389,56 @@ static bool is_whiteout_at(struct ply_workdir *w, const char *name)
 	return !ply_sys_stat(PLY_AT(w->fd, name), &st) && ply_layer_is_whiteout_stat(&st);
 }
 
-static void probe_link(struct ply_workdir *w, const char *file)
+/* From one directory to another: that is how the index does it. */
+static void probe_link(struct ply_workdir *w, const char *name)
 {
-	char dir[PLY_TMP_MAX];
-	ply_autofd fd = -1;
+	struct ply_at to = PLY_AT(w->index_fd, name);
 
-	ply_workdir_tmpname(w, dir);
-	fd = own_dir(w->fd, dir, false);
-	/* From one directory to another: that is how the index does it. */
-	if (fd >= 0)
-		w->ls->can.link = !ply_sys_link(PLY_AT(w->fd, file), PLY_AT(fd, "x"));
-	ply_workdir_discard(w, dir);
+	w->ls->can.link = !ply_sys_link(PLY_AT(w->fd, name), to);
+	if (w->ls->can.link)
+		(void)ply_sys_unlink(to);
 }
 
-static void probe_rename(struct ply_workdir *w)
+/* Those of the kernel that have had it since Linux 4.7 and before. */
+static bool makes_whiteouts(uint64_t magic)
 {
-	char a[PLY_TMP_MAX], b[PLY_TMP_MAX];
-	int fd;
+	return magic == EXT4_SUPER_MAGIC || magic == XFS_SUPER_MAGIC || magic == BTRFS_SUPER_MAGIC || magic == TMPFS_MAGIC;
+}
 
-	ply_workdir_tmpname(w, a);
-	ply_workdir_tmpname(w, b);
-	fd = make_file(w, a);
-	if (fd < 0)
-		return;
-	close(fd);
-	if (ply_sys_mkdir(PLY_AT(w->fd, b), 0700))
-		goto out;
-	w->ls->can.rename_exchange = !ply_sys_rename(PLY_AT(w->fd, a), PLY_AT(w->fd, b), RENAME_EXCHANGE);
-	if (w->ls->can.rename_exchange) {
-		char t[PLY_TMP_MAX];
+/* The file has its name again after this. */
+static void probe_rename(struct ply_workdir *w, const char *name, const char *device, uint64_t magic)
+{
+	struct ply_layers *ls = w->ls;
+	struct ply_at file = PLY_AT(w->fd, name), other = PLY_AT(w->fd, device);
 
-		/* `a` is the directory now. */
-		memcpy(t, a, sizeof(t));
-		memcpy(a, b, sizeof(a));
-		memcpy(b, t, sizeof(b));
+	if (ls->can.chardev_whiteout) {
+		ls->can.rename_exchange = !ply_sys_rename(file, other, RENAME_EXCHANGE);
+		if (ls->can.rename_exchange && ply_sys_rename(file, other, RENAME_EXCHANGE))
+			ls->can.rename_exchange = false;
+	} else if (!ply_sys_mkdir(other, 0700)) {
+		ls->can.rename_exchange = !ply_sys_rename(file, other, RENAME_EXCHANGE) &&
+					  !ply_sys_rename(file, other, RENAME_EXCHANGE);
+		ply_workdir_discard(w, device);
 	}
-	ply_workdir_discard(w, b);
-	w->ls->can.rename_whiteout = !ply_sys_rename(PLY_AT(w->fd, a), PLY_AT(w->fd, b), RENAME_WHITEOUT) &&
-				     is_whiteout_at(w, a);
-out:
-	ply_workdir_discard(w, a);
-	ply_workdir_discard(w, b);
+	/* It would make one more inode; where it is refused after all, its callers do without. */
+	if (ls->can.chardev_whiteout && ls->can.rename_exchange && makes_whiteouts(magic)) {
+		ls->can.rename_whiteout = true;
+		return;
+	}
+	if (!ply_sys_rename(file, other, RENAME_WHITEOUT)) {
+		ls->can.rename_whiteout = is_whiteout_at(w, name);
+		(void)ply_sys_rename(other, file, 0);
+	}
 }
 
-static void probe_whiteout(struct ply_workdir *w)
+static void probe_names(struct ply_workdir *w, const char *name, uint64_t magic)
 {
-	char name[PLY_TMP_MAX];
+	char device[PLY_TMP_MAX];
 
-	ply_workdir_tmpname(w, name);
-	w->ls->can.chardev_whiteout = !ply_sys_mknod(PLY_AT(w->fd, name), S_IFCHR, 0) && is_whiteout_at(w, name);
-	ply_workdir_discard(w, name);
+	ply_workdir_tmpname(w, device);
+	w->ls->can.chardev_whiteout = !ply_sys_mknod(PLY_AT(w->fd, device), S_IFCHR, 0) && is_whiteout_at(w, device);
+	probe_rename(w, name, device, magic);
+	ply_workdir_discard(w, device);
 	if (w->ls->can.chardev_whiteout)
 		w->whiteout_form = PLY_WH_CHARDEV;
 	else
@@ -426,26 +451,22 @@ static void probe_whiteout(struct ply_workdir *w)
 		w->ls->upper->aufs = true;
 }
 
-static int probe(struct ply_workdir *w, char *err, size_t errlen)
+/* The file `name` is left, for what is tried later. */
+static int probe(struct ply_workdir *w, const char *name, char *err, size_t errlen)
 {
 	const char *path = w->ls->upper->path;
-	ply_autofd file = -1;
-	char name[PLY_TMP_MAX];
+	uint64_t magic = 0;
 
-	ply_workdir_tmpname(w, name);
-	file = make_file(w, name);
-	if (file < 0)
-		return fail(err, errlen, file, "upperdir '%s': no file can be made in its workdir: %s", path,
-			    strerror(-file));
+	w->probe_fd = probe_tmpfile(w, name);
+	if (w->probe_fd < 0)
+		return fail(err, errlen, w->probe_fd, "upperdir '%s': no file can be made in its workdir: %s", path,
+			    strerror(-w->probe_fd));
+	(void)ply_sys_fs_magic(w->probe_fd, &magic);
 	probe_dtype(w);
-	probe_tmpfile(w);
 	probe_xattr(w, PLY_AT(w->fd, name));
-	probe_reflink(w, file);
-	probe_order(w, file);
-	probe_link(w, name);
-	probe_rename(w);
-	probe_whiteout(w);
-	ply_workdir_discard(w, name);
+	probe_reflink(w, w->probe_fd);
+	probe_order(w, magic);
+	probe_names(w, name, magic);
 	if (!w->ls->can.xattr)
 		ply_warn("upperdir '%s' takes no extended attributes: renamed directories, hard links and inode numbers "
 			 "are kept for this mount only", path);
@@ -634,15 +655,13 @@ static const char *index_obstacle(const struct ply_workdir *w)
 
 	if (!ls->can.xattr)
 		return "the upper has no extended attributes";
-	if (!ls->can.link)
-		return "the upper has no hard links";
 	for (unsigned int i = 0; i < ls->first_data; i++)
 		if (!ls->fs[ls->layer[i].fs].has_handles)
 			return "a layer's filesystem has no lasting file handles";
 	return NULL;
 }
 
-static int index_open(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
+static int index_open(struct ply_workdir *w, const char *name, const struct ply_options *opt, char *err, size_t errlen)
 {
 	const char *why;
 	int r;
@@ -650,11 +669,20 @@ static int index_open(struct ply_workdir *w, const struct ply_options *opt, char
 	if (opt->index == PLY_OFF)
 		return 0;
 	why = index_obstacle(w);
+	if (!why) {
+		w->index_fd = own_dir(w->base_fd, "index", false);
+		if (w->index_fd >= 0)
+			probe_link(w, name);
+		if (w->index_fd >= 0 && !w->ls->can.link) {
+			close(ply_take_fd(&w->index_fd));
+			(void)ply_sys_rmdir(PLY_AT(w->base_fd, "index"));
+			why = "the upper has no hard links";
+		}
+	}
 	if (why) {
 		ply_log(opt->index == PLY_ON ? PLY_LOG_WARN : PLY_LOG_INFO, "index=off: %s", why);
 		return 0;
 	}
-	w->index_fd = own_dir(w->base_fd, "index", false);
 	r = w->index_fd < 0 ? w->index_fd : index_bind(w);
 	if (!r)
 		r = index_clean(w);
@@ -676,6 +704,7 @@ static int index_open(struct ply_workdir *w, const struct ply_options *opt, char
 
 static int workdir_open(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
 {
+	char name[PLY_TMP_MAX];
 	int r = lock_both(w, opt, err, errlen);
 
 	if (r)
@@ -692,20 +721,22 @@ static int workdir_open(struct ply_workdir *w, const struct ply_options *opt, ch
 			    opt->work, strerror(-r));
 	w->dirty = true;
 	w->apart = is_apart(w);
-	r = probe(w, err, errlen);
+	ply_workdir_tmpname(w, name);
+	r = probe(w, name, err, errlen);
 	if (!r && w->ls->upper->override != PLY_XPERM_NONE)
 		r = mark_override(w->ls->upper, err, errlen);
 	if (!r)
-		r = index_open(w, opt, err, errlen);
+		r = index_open(w, name, opt, err, errlen);
 	if (r)
 		return r;
 	w->sync = opt->fsync != PLY_FSYNC_OFF && !opt->volatile_;
 	if (opt->volatile_) {
-		r = mark_volatile(w->fd);
+		r = mark_volatile(w->fd, name);
 		if (r)
 			return fail(err, errlen, r, "workdir '%s': %s/work/incompat/volatile cannot be made: %s",
 				    opt->work, opt->work, strerror(-r));
 	}
+	ply_workdir_discard(w, name);
 	return 0;
 }
 
@@ -716,7 +747,7 @@ int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct 
 
 	memset(w, 0, sizeof(*w));
 	w->ls = ls;
-	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = -1;
+	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = w->probe_fd = -1;
 	atomic_init(&w->counter, 0);
 	pthread_mutex_init(&w->whiteout_lock, NULL);
 	if (PLY_WARN_ON(!ls->upper))
@@ -752,16 +783,23 @@ void ply_workdir_open_readonly(struct ply_workdir *w, struct ply_layers *ls, con
 {
 	memset(w, 0, sizeof(*w));
 	w->ls = ls;
-	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = -1;
+	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = w->probe_fd = -1;
 	atomic_init(&w->counter, 0);
 	pthread_mutex_init(&w->whiteout_lock, NULL);
 	w->index = opt->work && opt->index != PLY_OFF && !index_open_readonly(w, opt->work);
+}
+
+void ply_workdir_probed(struct ply_workdir *w)
+{
+	if (w->ls && w->probe_fd >= 0)
+		close(ply_take_fd(&w->probe_fd));
 }
 
 void ply_workdir_close(struct ply_workdir *w)
 {
 	if (!w->ls)
 		return;
+	ply_workdir_probed(w);
 	if (w->dirty)
 		(void)ply_rmtree_empty(w->fd, "incompat");
 	if (w->fd >= 0)
@@ -775,5 +813,5 @@ void ply_workdir_close(struct ply_workdir *w)
 		close(w->upper_lock_fd);
 	pthread_mutex_destroy(&w->whiteout_lock);
 	memset(w, 0, sizeof(*w));
-	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = -1;
+	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = w->probe_fd = -1;
 }

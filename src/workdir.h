@@ -16,6 +16,7 @@ struct ply_workdir {
 	int fd;				/* work/work: temporaries; O_PATH|O_DIRECTORY usable for *at() */
 	int index_fd;			/* work/index, -1 without index */
 	int upper_lock_fd;		/* flock on upper */
+	int probe_fd;			/* O_RDWR, a nameless regular file of upper's filesystem, until ply_workdir_probed(); -1 */
 	bool index;			/* index is in use */
 	/*
 	 * ext4: work was put where few inodes are (workdir.c says why), which upper's root may not be. A directory
@@ -46,6 +47,8 @@ struct ply_workdir {
  */
 int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt,
 		     char *err, size_t errlen);
+/* Nothing more is tried on probe_fd. */
+void ply_workdir_probed(struct ply_workdir *w);
 /* Removes temporaries; the volatile marker stays. Harmless on a zeroed or failed one. */
 /* For a read-only mount with an upper: only the index is used, and only where it is there already. */
 void ply_workdir_open_readonly(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt);

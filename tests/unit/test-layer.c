@@ -496,7 +496,7 @@ static void places_know_their_ancestors(void **state)
 {
 	struct scratch *s = *state;
 	struct ply_mountinfo mi = { 0 };
-	struct ply_place a, sub, b;
+	struct ply_place a, sub, b, near;
 	int fa, fsub, fb;
 
 	dirs(s);
@@ -504,9 +504,9 @@ static void places_know_their_ancestors(void **state)
 	fa = scratch_open(s, "a");
 	fsub = scratch_open(s, "a/sub");
 	fb = scratch_open(s, "b");
-	assert_int_equal(ply_mountinfo_place(&mi, fa, &a), 0);
-	assert_int_equal(ply_mountinfo_place(&mi, fsub, &sub), 0);
-	assert_int_equal(ply_mountinfo_place(&mi, fb, &b), 0);
+	assert_int_equal(ply_mountinfo_place(&mi, fa, NULL, &a), 0);
+	assert_int_equal(ply_mountinfo_place(&mi, fsub, NULL, &sub), 0);
+	assert_int_equal(ply_mountinfo_place(&mi, fb, NULL, &b), 0);
 	assert_true(ply_mountinfo_is_below(&sub, &a));
 	assert_true(ply_mountinfo_is_below(&a, &a));
 	assert_false(ply_mountinfo_is_below(&a, &sub));
@@ -514,7 +514,16 @@ static void places_know_their_ancestors(void **state)
 	assert_true(ply_mountinfo_is_reached_from(&sub, &a));
 	assert_true(ply_mountinfo_is_same(&a, &a));
 	assert_false(ply_mountinfo_is_same(&a, &sub));
-	assert_int_equal(ply_mountinfo_place(&mi, -1, &a), -EBADF);
+	assert_int_equal(ply_mountinfo_place(&mi, -1, NULL, &a), -EBADF);
+	/* The same by way of a place whose ancestors are some of its own, all, or its own child's. */
+	for (const struct ply_place *known = &a; known; known = known == &a ? &b : known == &b ? &sub : NULL) {
+		assert_int_equal(ply_mountinfo_place(&mi, fsub, known, &near), 0);
+		assert_int_equal(near.n, sub.n);
+		assert_memory_equal(near.dir, sub.dir, sub.n * sizeof(*sub.dir));
+		assert_int_equal(near.mnt, sub.mnt);
+		assert_string_equal(near.fs_path, sub.fs_path);
+		ply_mountinfo_place_free(&near);
+	}
 	ply_mountinfo_place_free(&a);
 	ply_mountinfo_place_free(&sub);
 	ply_mountinfo_place_free(&b);

@@ -55,7 +55,7 @@ static void work_is_made_apart(void **state)
 		skip();
 	}
 	/* What a crash in between left. */
-	snprintf(left, sizeof(left), "w/#work%x", generation);
+	snprintf(left, sizeof(left), "w/#work%x", generation & 15);
 	scratch_dir(&u->s, left);
 	union_open(u);
 	assert_true(u->w.apart);
