@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "control.h"
-#include "creds.h"
 #include "log.h"
 #include "plyfs-fuse.h"
 #include <dirent.h>
@@ -16,7 +15,8 @@
 
 struct ply_control {
 	struct ply_session *session;
-	pthread_t thread;
+	pthread_t thread;		/* from the first client on */
+	bool has_thread;
 	int dir, listen, stop;		/* fds */
 	char name[48];			/* of the socket in dir */
 	ino_t ino;			/* the socket's, so that only our own is removed */
@@ -306,31 +306,48 @@ static void control_answer(struct ply_control *c, int fd)
 	}
 }
 
+static void control_client(struct ply_control *c)
+{
+	ply_autofd fd = accept4(c->listen, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd >= 0)
+		control_answer(c, fd);
+}
+
 static void *control_work(void *arg)
 {
 	struct ply_control *c = arg;
 	struct pollfd p[2] = { { .fd = c->listen, .events = POLLIN }, { .fd = c->stop, .events = POLLIN } };
 
 	for (;;) {
-		ply_autofd fd = -1;
-
 		if (poll(p, 2, -1) < 0)
 			continue;
 		if (p[1].revents)
 			return NULL;
-		fd = accept4(c->listen, NULL, NULL, SOCK_CLOEXEC);
-		if (fd >= 0)
-			control_answer(c, fd);
+		control_client(c);
+	}
+}
+
+/* Most mounts are never asked, and a thread costs more than a socket. */
+static void control_first(void *arg)
+{
+	struct ply_control *c = arg;
+
+	c->has_thread = !pthread_create(&c->thread, NULL, control_work, c);
+	if (!c->has_thread) {
+		control_client(c);
+		ply_session_when_readable(c->session, c->listen, control_first, c);
 	}
 }
 
 /* --- the socket --- */
 
-/* Sockets in long paths are reached through the directory's fd. */
-static void control_address(struct sockaddr_un *a, int dir, const char *name)
+/* Sockets in long paths are reached through the directory's fd: what /proc then has to make takes longer than the socket. */
+static void control_address(struct sockaddr_un *a, const char *path, int dir, const char *name)
 {
 	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", dir, name);
+	if ((size_t)snprintf(a->sun_path, sizeof(a->sun_path), "%s/%s", path, name) >= sizeof(a->sun_path))
+		snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", dir, name);
 }
 
 size_t ply_control_dirs(char **dirs, size_t max)
@@ -357,14 +374,14 @@ size_t ply_control_dirs(char **dirs, size_t max)
 }
 
 /* The directory for our socket, made when missing; nobody else may be able to put something there. */
-static int control_open_dir(void)
+static int control_open_dir(const struct ply_layers *ls, char **out)
 {
 	const char *run = secure_getenv("XDG_RUNTIME_DIR");
 	ply_autofree char *path = NULL;
 	ply_autofd fd = -1;
 	struct stat st;
 
-	if (geteuid() == 0 && ply_creds_in_init_userns())
+	if (geteuid() == 0 && ls->in_init_userns)
 		path = strdup("/run/plyfs");
 	else if (!run || *run != '/' || asprintf(&path, "%s/plyfs", run) < 0)
 		return -ENOENT;
@@ -377,21 +394,23 @@ static int control_open_dir(void)
 		return -errno;
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
 		return -EPERM;
+	*out = ply_take_ptr(&path);
 	return ply_take_fd(&fd);
 }
 
 static int control_listen(struct ply_control *c)
 {
+	ply_autofree char *path = NULL;
 	struct sockaddr_un a;
 	struct stat st;
 
-	c->dir = control_open_dir();
+	c->dir = control_open_dir(&ply_session_fs(c->session)->layers, &path);
 	if (c->dir < 0)
 		return c->dir;
 	c->listen = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->listen < 0)
 		return -errno;
-	control_address(&a, c->dir, c->name);
+	control_address(&a, path, c->dir, c->name);
 	/* What a daemon that was killed left: device numbers in use are unique. */
 	unlinkat(c->dir, c->name, 0);
 	if (fchmod(c->listen, 0600) || bind(c->listen, (struct sockaddr *)&a, sizeof(a)) ||
@@ -433,13 +452,12 @@ void ply_control_start(struct ply_control **out, struct ply_session *s)
 	c->stop = eventfd(0, EFD_CLOEXEC);
 	snprintf(c->name, sizeof(c->name), "%u:%u.sock", major(info.dev), minor(info.dev));
 	err = c->stop < 0 ? -errno : !info.dev ? -ENODEV : control_listen(c);
-	if (!err)
-		err = -pthread_create(&c->thread, NULL, control_work, c);
 	if (err) {
 		ply_debug("plyctl cannot ask this mount: no socket (%s)", strerror(-err));
 		control_free(c);
 		return;
 	}
+	ply_session_when_readable(s, c->listen, control_first, c);
 	*out = c;
 }
 
@@ -451,6 +469,7 @@ void ply_control_stop(struct ply_control *c)
 		return;
 	if (write(c->stop, &one, sizeof(one)) != sizeof(one))
 		ply_debug("eventfd: %s", strerror(errno));
-	pthread_join(c->thread, NULL);
+	if (c->has_thread)
+		pthread_join(c->thread, NULL);
 	control_free(c);
 }

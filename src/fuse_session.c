@@ -27,9 +27,13 @@ struct ply_session {
 
 	struct ply_workers *workers;	/* from the run on */
 	struct ply_uring *uring;	/* NULL: not asked for, or it cannot be had */
-	bool init_seen;			/* by the worker that serves INIT */
-	atomic_bool live;		/* INIT is answered */
-	int event;			/* eventfd: live, or a worker has ended */
+	bool init_seen;
+	bool live;			/* INIT is answered */
+	int event;			/* eventfd: a worker has ended */
+
+	int also;			/* fd that the thread of the run waits for too; -1: none */
+	void (*also_ready)(void *arg);
+	void *also_arg;
 };
 
 /* --- INIT --- */
@@ -75,10 +79,8 @@ static void session_on_init(struct ply_fuse *f, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_AUTO_INVAL_DATA, !forever);
 	want(conn, FUSE_CAP_OVER_IO_URING, false);
 
-	if (fs->stack_depth && !fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
-		fs->stack_depth = 0;
-		snprintf(fs->passthrough_why, sizeof(fs->passthrough_why), "the kernel does not offer it");
-	}
+	if (fs->stack_depth && !fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH))
+		ply_fuse_backing_not_offered(fs);
 	if (fs->stack_depth) {
 		conn->max_backing_stack_depth = fs->stack_depth - 1;
 		fs->passthrough = true;
@@ -126,10 +128,7 @@ static void session_serve_init(struct ply_session *s, struct fuse_buf *buf)
 	if (s->mount.uring)
 		ply_uring_go(s->uring, s->mount.uring_payload);
 	/* Of another major version the kernel asks again. */
-	if (!s->live && s->init_seen) {
-		s->live = true;
-		session_post(s);
-	}
+	s->live |= s->init_seen;
 }
 
 static void session_serve(void *arg, struct fuse_buf *buf)
@@ -203,24 +202,70 @@ static void log_counters(struct ply_session *s)
 	free(sum);
 }
 
+/* True when the signal asks for the end. */
+static bool session_signalled(struct ply_session *s, int sigfd)
+{
+	struct signalfd_siginfo si;
+
+	if (read(sigfd, &si, sizeof(si)) != sizeof(si))
+		return false;
+	if (si.ssi_signo != SIGUSR1)
+		return true;
+	log_counters(s);
+	return false;
+}
+
+static void session_also(struct ply_session *s)
+{
+	bool wanted = s->also >= 0;
+
+	s->also = -1;
+	if (wanted)
+		s->also_ready(s->also_arg);
+}
+
 /* Waits for the first event: true when a signal asks for the end. */
 static bool session_wait(struct ply_session *s, int sigfd)
 {
-	struct pollfd p[2] = { { .fd = sigfd, .events = POLLIN }, { .fd = s->event, .events = POLLIN } };
-	struct signalfd_siginfo si;
+	struct pollfd p[3] = { { .fd = sigfd, .events = POLLIN }, { .fd = s->event, .events = POLLIN },
+			       { .fd = s->also, .events = POLLIN } };
 	uint64_t n;
 
-	if (poll(p, 2, -1) < 0)
+	if (poll(p, 3, -1) < 0)
 		return false;
 	if ((p[1].revents & POLLIN) && read(s->event, &n, sizeof(n)) < 0)
 		ply_debug("eventfd: %s", strerror(errno));
-	if (!(p[0].revents & POLLIN) || read(sigfd, &si, sizeof(si)) != sizeof(si))
-		return false;
-	if (si.ssi_signo == SIGUSR1) {
-		log_counters(s);
-		return false;
+	if (p[2].revents)
+		session_also(s);
+	return (p[0].revents & POLLIN) && session_signalled(s, sigfd);
+}
+
+/*
+ * INIT is there as soon as the mount is, and nobody is served before it is answered: no other thread is waited for.
+ * True when a signal asks for the end.
+ */
+static bool session_await_init(struct ply_session *s, int sigfd, int *read_error)
+{
+	struct pollfd p[2] = { { .fd = sigfd, .events = POLLIN }, { .fd = s->mount.fd, .events = POLLIN } };
+	struct fuse_buf buf = { 0 };
+	bool asked = false;
+
+	while (!s->live && !asked && !*read_error) {
+		int n;
+
+		if (poll(p, 2, -1) < 0)
+			continue;
+		asked = (p[0].revents & POLLIN) && session_signalled(s, sigfd);
+		if (!p[1].revents || asked)
+			continue;
+		n = fuse_session_receive_buf(s->fuse.se, &buf);
+		if (n > 0)
+			session_serve(s, &buf);
+		else if (n != -EINTR && n != -EAGAIN)
+			*read_error = n ? n : -EPROTO;
 	}
-	return true;
+	free(buf.mem);
+	return asked;
 }
 
 /* --- upcalls of the core --- */
@@ -267,7 +312,7 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 		return -ENOMEM;
 	}
 	s->fs = s->fuse.fs = fs;
-	s->event = -1;
+	s->event = s->also = -1;
 	s->mount.fd = -1;
 	s->fuse.on_init = session_on_init;
 	s->fuse.timeout = fs->opt->timeout < 0 ? SESSION_FOREVER : fs->opt->timeout;
@@ -331,19 +376,33 @@ static void session_uring_report(struct ply_session *s)
 	ply_warn("io_uring is not used: %s", s->mount.uring_why);
 }
 
-/* What is left to do when INIT is answered: everything that needs the mount to be there. */
-static int session_live(struct ply_session *s, char *err, size_t errlen)
+/* INIT is answered: what is to be there before anybody hears that the mount is. */
+static int session_live(struct ply_session *s, const struct ply_workers_conf *conf, char *err, size_t errlen)
 {
 	int r;
 
 	ply_mount_identify(&s->mount);
 	s->info.dev = s->mount.dev;
-	r = ply_fuse_backing_verify(s->fs, err, errlen);
-	if (!r)
-		session_uring_report(s);
-	if (!r && ply_workers_watch(s->workers))
-		ply_warn("no thread can be made: requests are served one at a time");
+	r = s->fs->opt->passthrough == PLY_PT_REQUIRED ? ply_fuse_backing_verify(s->fs, err, errlen) : 0;
+	if (r)
+		return r;
+	session_uring_report(s);
+	r = ply_workers_start(&s->workers, conf);
+	if (r)
+		snprintf(err, errlen, "cannot start serving: %s", strerror(-r));
 	return r;
+}
+
+/* What nobody waits for. */
+static void session_settle(struct ply_session *s)
+{
+	char why[sizeof(s->fs->passthrough_why)];
+
+	if (s->fs->opt->passthrough != PLY_PT_REQUIRED)
+		(void)ply_fuse_backing_verify(s->fs, why, sizeof(why));
+	if (ply_workers_watch(s->workers))
+		ply_warn("no thread can be made: requests are served one at a time");
+	ply_fuse_backing_report(s->fs);
 }
 
 int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, char *err, size_t errlen)
@@ -352,30 +411,34 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 		.se = s->fuse.se, .max = s->fs->opt->threads ? s->fs->opt->threads : SESSION_THREADS,
 		.serve = session_serve, .ended = session_ended, .arg = s,
 	};
-	int sigfd, r, read_error = 0;
-	bool said = false, asked = false;
+	int sigfd, r = 0, read_error = 0;
+	bool asked = false;
 	sigset_t set;
 
 	session_uring_start(s);
 	signals_ours(&set);
 	sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	r = sigfd < 0 ? -errno : ply_workers_start(&s->workers, &conf);
-	if (r)
+	if (sigfd < 0) {
+		r = -errno;
 		snprintf(err, errlen, "cannot start serving: %s", strerror(-r));
-	while (!r && !asked && !ply_workers_ended(s->workers, &read_error)) {
-		if (s->live && !said) {
-			said = true;
-			r = session_live(s, err, errlen);
-			if (r)
-				break;
-			live(arg);
-			ply_fuse_backing_report(s->fs);
-		}
-		asked = session_wait(s, sigfd);
+	} else {
+		asked = session_await_init(s, sigfd, &read_error);
 	}
-	/* While the workers serve: what the kernel holds back is written now. */
+	if (s->live) {
+		r = session_live(s, &conf, err, errlen);
+		if (!r) {
+			live(arg);
+			session_settle(s);
+		}
+		while (!r && !asked && !ply_workers_ended(s->workers, &read_error))
+			asked = session_wait(s, sigfd);
+	}
+	/* This may take long: who wants to know why is answered by another thread. */
 	if (asked || r)
-		ply_mount_undo(&s->mount, s->fs->writeback);
+		session_also(s);
+	/* While the workers serve, if they do: what the kernel holds back is written now. */
+	if (asked || r)
+		ply_mount_undo(&s->mount, s->fs->writeback && s->workers);
 	/* It may wait for a lock whose holder waits for a worker. */
 	ply_notify_stop(s->notify);
 	ply_workers_stop(s->workers);
@@ -405,6 +468,13 @@ void ply_session_free(struct ply_session *s)
 	if (s->event >= 0)
 		close(s->event);
 	free(s);
+}
+
+void ply_session_when_readable(struct ply_session *s, int fd, void (*ready)(void *arg), void *arg)
+{
+	s->also_ready = ready;
+	s->also_arg = arg;
+	s->also = fd;
 }
 
 void ply_session_info(struct ply_session *s, struct ply_session_info *out)

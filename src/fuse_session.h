@@ -23,6 +23,11 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
  * works. 0: ended as asked for; -errno: it could not start, or the device failed (err).
  */
 int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, char *err, size_t errlen);
+/*
+ * For live(): ready(arg) is called once, by the thread that called ply_session_run, when fd can be read or the end has
+ * begun because it was asked for.
+ */
+void ply_session_when_readable(struct ply_session *s, int fd, void (*ready)(void *arg), void *arg);
 /* Ends the connection. The core is freed after this by its owner. */
 void ply_session_free(struct ply_session *s);
 
