@@ -28,6 +28,20 @@ static void fail(const char *what)
 	ply_err("%s", what);
 }
 
+/* A mount whose daemon is gone hurts more programs than the one that used up the memory. */
+static void ask_oom_killer(pid_t pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, "-500", 4) != 4)
+		ply_debug("oom_score_adj stays as it is");
+	if (fd >= 0)
+		close(fd);
+}
+
 /*
  * The child goes on and returns the pipe by which it says that the mount is live; the parent waits for that
  * and exits as things went.
@@ -53,6 +67,9 @@ static int daemonise(void)
 		return p[1];
 	}
 	close(p[1]);
+	/* It has enough to do. */
+	if (geteuid() == 0)
+		ask_oom_killer(pid);
 	/* Without the byte the child has said on stderr why; it must be gone before we say that it failed. */
 	if (read(p[0], &ok, 1) == 1)
 		_exit(0);
@@ -141,17 +158,6 @@ static unsigned int raise_nofile(void)
 	return (unsigned int)ply_min(l.rlim_cur, (rlim_t)MAIN_NOFILE);
 }
 
-/* A mount whose daemon is gone hurts more programs than the one that used up the memory. */
-static void ask_oom_killer(void)
-{
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0 && write(fd, "-500", 4) != 4)
-		ply_debug("oom_score_adj stays as it is");
-	if (fd >= 0)
-		close(fd);
-}
-
 static int make_mountpoint_absolute(struct ply_options *o)
 {
 	char *abs = realpath(o->mountpoint, NULL);
@@ -229,11 +235,11 @@ int main(int argc, char **argv)
 	}
 	if (!d.opt.foreground)
 		d.parent = daemonise();
+	else if (geteuid() == 0)
+		ask_oom_killer(getpid());
 	ply_session_block_signals();
 	ply_hash_init();
 	nofile = raise_nofile();
-	if (geteuid() == 0)
-		ask_oom_killer();
 	/* Threads have what their maker has: before the first of them. */
 	if (ply_creds_drop())
 		ply_warn("privileges that are not needed could not be dropped");
