@@ -170,11 +170,16 @@ static int64_t now_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-bool ply_bfile_mark_take_locked(struct ply_backing_pool *p, const struct ply_node *n, pid_t pid)
+bool ply_bfile_mark_take(struct ply_backing_pool *p, const struct ply_node *n, pid_t pid)
 {
 	struct backing_mark *m = &p->mark[(unsigned int)pid % BACKING_MARKS];
-	bool hit = m->node == n->id && m->pid == pid && now_ns() - m->when < BACKING_MARK_NS;
+	bool hit;
 
+	/* Read without the lock: only this thread's own mark matters to it, and it waits for our reply. */
+	if (!atomic_load_explicit(&m->node, memory_order_relaxed))
+		return false;
+	PLY_MUTEX(lock, &p->lock);
+	hit = m->node == n->id && m->pid == pid && now_ns() - m->when < BACKING_MARK_NS;
 	if (hit)
 		m->node = 0;
 	return hit;
@@ -185,7 +190,10 @@ void ply_bfile_mark_set(struct ply_backing_pool *p, const struct ply_node *n, co
 	struct backing_mark *m = &p->mark[(unsigned int)pid % BACKING_MARKS];
 
 	pthread_mutex_lock(&p->lock);
-	*m = (struct backing_mark){ .pid = pid, .node = n->id, .current = current->id, .when = now_ns() };
+	m->pid = pid;
+	m->current = current->id;
+	m->when = now_ns();
+	m->node = n->id;
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -194,8 +202,8 @@ void ply_backing_looked_up(struct ply_fs *fs, struct ply_node *n, pid_t pid)
 	struct ply_backing_pool *p = fs->backing;
 	struct backing_mark *m = &p->mark[(unsigned int)pid % BACKING_MARKS];
 
-	/* Read without the lock: only this thread's own mark matters to it, and it waits for our reply. */
-	if (!fs->passthrough || !__atomic_load_n(&m->node, __ATOMIC_RELAXED))
+	/* As above. */
+	if (!fs->passthrough || !atomic_load_explicit(&m->node, memory_order_relaxed))
 		return;
 	pthread_mutex_lock(&p->lock);
 	if (m->pid == pid && (m->current == n->id || m->node == n->id))

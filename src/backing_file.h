@@ -36,9 +36,10 @@ struct ply_file {
 
 /* An open was answered ESTALE: if the same thread opens the same node again without a lookup, there is no path. */
 struct backing_mark {
-	pid_t pid;
-	uint64_t node, current;
+	_Atomic uint64_t node;			/* 0: no mark; read without the lock */
+	uint64_t current;
 	int64_t when;
+	pid_t pid;
 };
 
 struct ply_backing_pool {
@@ -72,8 +73,8 @@ void ply_bfile_id_free(struct ply_fs *fs, struct backing_id *b);
 
 /* An open of n by this thread is answered ESTALE; the file is `current` now. */
 void ply_bfile_mark_set(struct ply_backing_pool *p, const struct ply_node *n, const struct ply_node *current, pid_t pid);
-/* Was it, with no lookup since? Then there is no path. Forgets it. */
-bool ply_bfile_mark_take_locked(struct ply_backing_pool *p, const struct ply_node *n, pid_t pid);
+/* Was it, with no lookup since? Then there is no path. Forgets it. Takes the pool's lock where there is any mark. */
+bool ply_bfile_mark_take(struct ply_backing_pool *p, const struct ply_node *n, pid_t pid);
 
 /* --- backing_policy.c --- */
 

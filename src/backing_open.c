@@ -17,6 +17,7 @@ struct open_ctx {
 	int rfd;			/* O_RDONLY fd that was needed on the way, of layer rlayer */
 	uint16_t rlayer;
 	uint16_t layer;			/* of the data, when it was decided */
+	struct ply_handle *h;		/* counted, and in the pool's list, from the decision on */
 };
 
 /* Whether the layer can do O_DIRECT is known after the open; our own buffers are not aligned. */
@@ -121,6 +122,7 @@ static int register_file(struct open_ctx *c, uint16_t layer)
 	pthread_mutex_lock(&c->pool->lock);
 	c->f->bid = b;
 	ply_bfile_id_use_locked(c->pool, c->f);
+	ply_list_add(&c->pool->handles, &c->h->link);
 	pthread_mutex_unlock(&c->pool->lock);
 	return 0;
 }
@@ -213,6 +215,7 @@ static int open_decide(struct open_ctx *c, enum ply_io_mode *mode)
 			c->layer = layer;
 			f->cached++;
 			p->stats.cached_handles++;
+			ply_list_add(&p->handles, &c->h->link);
 			ply_bfile_count_cached(fs, f, layer, s.eligible);
 			pthread_mutex_unlock(&p->lock);
 			return 0;
@@ -225,6 +228,7 @@ static int open_decide(struct open_ctx *c, enum ply_io_mode *mode)
 		}
 		if (f->bid && (s.passthrough || f->bid->layer == layer)) {
 			ply_bfile_id_use_locked(p, f);
+			ply_list_add(&p->handles, &c->h->link);
 			pthread_mutex_unlock(&p->lock);
 			ply_count(PLY_C_backing_reuse, 1);
 			ply_count(PLY_C_open_passthrough, 1);
@@ -247,14 +251,15 @@ static int open_decide(struct open_ctx *c, enum ply_io_mode *mode)
 	}
 }
 
-/* Uncounts one handle; what must be closed after it is closed here. */
-static void open_uncount(struct ply_fs *fs, struct ply_node *n, bool passthrough)
+/* Uncounts the handle; what must be closed after it is closed here. */
+static void open_uncount(struct ply_fs *fs, struct ply_node *n, struct ply_handle *h, bool passthrough)
 {
 	struct ply_backing_pool *p = fs->backing;
 	struct ply_file *f = n->file;
 	struct backing_id *b = NULL;
 
 	pthread_mutex_lock(&p->lock);
+	ply_list_del(&h->link);
 	if (passthrough) {
 		p->stats.passthrough_handles--;
 		if (--f->passthrough == 0)
@@ -327,7 +332,7 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 {
 	struct ply_fs *fs = c->fs;
 	bool reads_cached = mode == PLY_IO_CACHED && c->wfd < 0;
-	struct ply_handle *h;
+	struct ply_handle *h = c->h;
 	bool was_mappable, append_only;
 	int err;
 
@@ -340,11 +345,10 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 		ply_backing_cut(c->n, 0);
 	}
 	err = reads_cached ? open_cached(c) : 0;
-	if (!err)
-		err = ply_handle_new(fs, c->n, c->wfd, reads_cached ? c->rlayer : PLY_LAYER_UPPER, c->flags, &h);
 	if (err)
 		return err;
-	c->wfd = -1;
+	h->fd = ply_take_fd(&c->wfd);
+	h->layer = reads_cached ? c->rlayer : PLY_LAYER_UPPER;
 	reply_fill(c, mode, out);
 	/* Its fd can't read, and would append whole pages again when the kernel writes back: nothing of it is cached. */
 	if (append_only && !out->passthrough) {
@@ -366,11 +370,28 @@ static int open_finish(struct open_ctx *c, enum ply_io_mode mode, bool kill_priv
 	}
 	if (h->writable && c->cur != c->n)
 		mark_changing(c);
-	pthread_mutex_lock(&c->pool->lock);
-	ply_list_add(&c->pool->handles, &h->link);
-	pthread_mutex_unlock(&c->pool->lock);
 	out->h = h;
 	return 0;
+}
+
+/* Decides, counts and makes the handle. */
+static int open_counted(struct open_ctx *c, bool kill_priv, struct ply_open_reply *out)
+{
+	struct ply_fs *fs = c->fs;
+	enum ply_io_mode mode;
+	int err = ply_handle_new(fs, c->n, -1, PLY_LAYER_UPPER, c->flags, &c->h);
+
+	if (err)
+		return err;
+	err = open_decide(c, &mode);
+	if (!err) {
+		err = open_finish(c, mode, kill_priv, out);
+		if (!err)
+			return 0;
+		open_uncount(fs, c->n, c->h, mode == PLY_IO_PASSTHROUGH);
+	}
+	ply_handle_free(fs, c->h);
+	return err;
 }
 
 /* Names that the kernel still has for the old node lead to the new one at their next use. */
@@ -435,7 +456,6 @@ static int copyup_for_write(struct ply_fs *fs, struct ply_node *cur, bool trunc)
 static int open_once(struct open_ctx *c, bool kill_priv, struct ply_open_reply *out)
 {
 	struct ply_fs *fs = c->fs;
-	enum ply_io_mode mode;
 	int err;
 
 	/* A copy-up without data is the cut already. */
@@ -453,13 +473,7 @@ static int open_once(struct open_ctx *c, bool kill_priv, struct ply_open_reply *
 		if (err)
 			return err;
 	}
-	err = open_decide(c, &mode);
-	if (err)
-		return err;
-	err = open_finish(c, mode, kill_priv, out);
-	if (err)
-		open_uncount(fs, c->n, mode == PLY_IO_PASSTHROUGH);
-	return err;
+	return open_counted(c, kill_priv, out);
 }
 
 static void open_ctx_release(struct open_ctx *c)
@@ -481,15 +495,12 @@ int ply_backing_open(struct ply_fs *fs, struct ply_node *n, int flags, bool kill
 	c.f = ply_bfile_of(n);
 	if (!c.f)
 		return -ENOMEM;
-	if (fs->passthrough) {
-		pthread_mutex_lock(&c.pool->lock);
-		c.pathless = ply_bfile_mark_take_locked(c.pool, n, pid);
-		pthread_mutex_unlock(&c.pool->lock);
-	}
+	c.pathless = fs->passthrough && ply_bfile_mark_take(c.pool, n, pid);
 	for (tries = 0; tries < 16; tries++) {
-		ply_autonode(cur, fs, ply_node_current(fs->graph, n));
+		/* One that is handed off from here on is found out at the decision. */
+		ply_autonode(next, fs, n->flags & PLY_N_STALE ? ply_node_current(fs->graph, n) : NULL);
 
-		c.cur = cur.n;
+		c.cur = next.n ? next.n : n;
 		err = open_once(&c, kill_priv, out);
 		open_ctx_release(&c);
 		if (err == OPEN_STALE)
@@ -505,21 +516,15 @@ int ply_backing_opened_new(struct ply_fs *fs, struct ply_node *n, int fd, int fl
 	struct open_ctx c = {
 		.fs = fs, .pool = fs->backing, .n = n, .cur = n, .flags = flags & ~(O_TRUNC | O_DIRECT), .wfd = fd, .rfd = -1,
 	};
-	enum ply_io_mode mode;
 	int err;
 
 	c.f = ply_bfile_of(n);
 	if (!c.f)
 		return -ENOMEM;
-	err = open_decide(&c, &mode);
-	if (!err) {
-		err = open_finish(&c, mode, false, out);
-		if (err)
-			open_uncount(fs, n, mode == PLY_IO_PASSTHROUGH);
-	}
+	err = open_counted(&c, false, out);
 	if (err > 0)
 		err = -EIO;	/* nobody else knows it yet */
-	/* On failure fd stays the caller's. */
+	/* On failure fd stays the caller's: nothing can fail once the handle has it. */
 	c.wfd = -1;
 	open_ctx_release(&c);
 	if (!err)
@@ -529,22 +534,18 @@ int ply_backing_opened_new(struct ply_fs *fs, struct ply_node *n, int fd, int fl
 
 void ply_backing_release(struct ply_fs *fs, struct ply_handle *h)
 {
-	struct ply_node *n = ply_node_ref(fs->graph, h->node);
-	struct ply_backing_pool *p = fs->backing;
-	bool passthrough = h->passthrough, writable = h->writable;
+	struct ply_node *n = h->node;
+	bool writable = h->writable;
 
-	pthread_mutex_lock(&p->lock);
-	ply_list_del(&h->link);
-	pthread_mutex_unlock(&p->lock);
 	/* Our own fd first: what its close changes (blocks set aside) is then seen after the notify. */
-	ply_handle_free(fs, h);
-	open_uncount(fs, n, passthrough);
+	ply_handle_close(h);
+	open_uncount(fs, n, h, h->passthrough);
 	/* With the writeback cache the kernel does so by itself, and an inode that it writes back would have to be waited for. */
 	if (writable && fs->up.inval_inode && !fs->writeback) {
 		fs->up.inval_inode(fs->up.arg, n->id, -1, 0);
 		ply_count(PLY_C_notify_inval, 1);
 	}
-	ply_node_put(fs->graph, n);
+	ply_handle_free(fs, h);
 }
 
 int ply_backing_check_setsize(struct ply_fs *fs, struct ply_node *n, off_t size, pid_t pid)
@@ -556,8 +557,8 @@ int ply_backing_check_setsize(struct ply_fs *fs, struct ply_node *n, off_t size,
 
 	if (!f || !fs->passthrough)
 		return 0;
+	pathless = ply_bfile_mark_take(p, n, pid);
 	pthread_mutex_lock(&p->lock);
-	pathless = ply_bfile_mark_take_locked(p, n, pid);
 	handoff = f->passthrough && f->bid->layer != PLY_LAYER_UPPER;
 	pthread_mutex_unlock(&p->lock);
 	if (pathless || (!handoff && !(n->flags & PLY_N_STALE)))

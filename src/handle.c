@@ -20,14 +20,20 @@ int ply_handle_new(struct ply_fs *fs, struct ply_node *n, int fd, uint16_t layer
 	return 0;
 }
 
-void ply_handle_free(struct ply_fs *fs, struct ply_handle *h)
+void ply_handle_close(struct ply_handle *h)
 {
-	if (!h)
-		return;
 	if (h->fd >= 0)
 		close(h->fd);
 	if (h->old_fd >= 0)
 		close(h->old_fd);
+	h->fd = h->old_fd = -1;
+}
+
+void ply_handle_free(struct ply_fs *fs, struct ply_handle *h)
+{
+	if (!h)
+		return;
+	ply_handle_close(h);
 	ply_node_put(fs->graph, h->node);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
@@ -35,8 +41,11 @@ void ply_handle_free(struct ply_fs *fs, struct ply_handle *h)
 
 uint16_t ply_handle_data_layer(struct ply_fs *fs, struct ply_node *n)
 {
-	uint16_t layer;
+	uint16_t layer = atomic_load(&n->layer);
 
+	/* A copy-up says that it is one of metadata alone before it says that the file is in upper. */
+	if (!(atomic_load(&n->flags) & PLY_N_METACOPY))
+		return layer;
 	ply_node_lock(fs->graph, n);
 	layer = (n->flags & PLY_N_METACOPY) && n->data ? n->data->layer : n->layer;
 	ply_node_unlock(fs->graph, n);

@@ -25,6 +25,8 @@ struct ply_handle {
 
 /* Takes a reference on n, and fd on success (-1 is fine for passthrough handles). */
 int ply_handle_new(struct ply_fs *fs, struct ply_node *n, int fd, uint16_t layer, int flags, struct ply_handle **out);
+/* Its fds go, it stays: for what is to be done between this and the end. */
+void ply_handle_close(struct ply_handle *h);
 void ply_handle_free(struct ply_fs *fs, struct ply_handle *h);
 /*
  * fd to use now, for reading or for anything on the file: when the node's data went to
@@ -34,7 +36,7 @@ void ply_handle_free(struct ply_fs *fs, struct ply_handle *h);
  */
 int ply_handle_fd(struct ply_fs *fs, struct ply_handle *h, int *fd);
 
-/* The layer in which the node's data is now (metacopy followed). No locks but the node lock. */
+/* The layer in which the node's data is now (metacopy followed). Takes the node lock for a metacopy only. */
 uint16_t ply_handle_data_layer(struct ply_fs *fs, struct ply_node *n);
 /* Opens the data of a node (which must be current) with these open(2) flags, and tells its layer. Takes tree for reading. */
 int ply_handle_open_data(struct ply_fs *fs, struct ply_node *n, int flags, int *fd, uint16_t *layer);
