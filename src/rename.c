@@ -28,6 +28,7 @@ struct rename_ctx {
 	struct rename_end from, to;
 	unsigned int flags;
 	bool again;			/* not the first try */
+	bool blind;			/* nobody looked at the target on disk: it must not be replaced */
 	struct ply_name *name_to, *name_from;	/* names made beforehand */
 	struct ply_unlink_index victim;
 	bool links_left;		/* the file that was replaced has other names */
@@ -87,6 +88,17 @@ static int rename_prepare(struct rename_ctx *c)
 
 /* ---- under the lock: look ---- */
 
+/*
+ * A target that has no node is most often free: the kernel looked it up just now. Where no lower can show through
+ * there, the rename itself finds out: as one that replaces nothing. If something is there (that we did not see,
+ * or a whiteout), the next try looks.
+ */
+static bool rename_may_be_blind(const struct rename_ctx *c)
+{
+	return !c->again && !(c->flags & RENAME_EXCHANGE) && !c->to.dir->dir->nlower && !c->from.lower &&
+	       c->fs->layers.can.rename_whiteout;
+}
+
 static int rename_look(struct rename_ctx *c, struct rename_end *e)
 {
 	struct ply_fs *fs = c->fs;
@@ -111,6 +123,9 @@ static int rename_look(struct rename_ctx *c, struct rename_end *e)
 	if (e->node) {
 		e->st.st_nlink = 1;
 		e->state = ply_lookup_node_state(fs, e->dir, e->name, e->node, &e->st, &sure);
+	} else if (e == &c->to && rename_may_be_blind(c)) {
+		c->blind = true;
+		return 0;
 	} else {
 		e->state = ply_lookup_upper_state(fs, e->dir, e->name, &e->st);
 	}
@@ -340,6 +355,10 @@ static int rename_move(struct rename_ctx *c)
 	bool over_whiteout = c->parked ? c->parked_whiteout : c->to.state == 1;
 	int r;
 
+	if (c->blind) {
+		r = ply_sys_rename(from, to, RENAME_NOREPLACE);
+		return r == -EEXIST || r == -ENOTEMPTY || r == -EINVAL ? -EAGAIN : r;
+	}
 	if (over_whiteout && is_dir) {
 		/* The whiteout changes places with the directory. */
 		r = c->from.lower ? ply_whiteout_prepare(&fs->work, c->from.up->fd) : 0;

@@ -43,6 +43,18 @@ load lib/common
 	says "$M/a" B
 }
 
+@test "onto what nothing but the upper's disk shows: a whiteout where no lower is, also for a directory" {
+	put "$U/up/a" A; mkdir "$U/up/dir"; mknod "$U/up/b" c 0 0; mknod "$U/up/c" c 0 0
+	put "$L/low" L
+	union_mount
+	f ls up 'a dir' , rename up/a up/b , rename up/dir up/c , ls up 'b c' , rename up/b up/d , rename low up/low
+	says "$M/up/d" A
+	union_remount
+	f ls up 'c d low' , ls up/c
+	says "$M/up/d" A
+	says "$M/up/low" L
+}
+
 @test "wrong kinds: file over directory, directory over file, into itself, not empty" {
 	put "$L/f" x; put "$L/d/g" y; mkdir -p "$L/e" "$U/up/in"
 	union_mount
