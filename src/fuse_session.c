@@ -92,6 +92,8 @@ static void session_on_init(struct ply_fuse *f, struct fuse_conn_info *conn)
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
+	/* No operation looks whether its caller was interrupted: without, libfuse keeps no list of requests under a lock. */
+	conn->no_interrupt = 1;
 
 	f->setxattr_ext = fuse_get_feature_flag(conn, FUSE_CAP_SETXATTR_EXT);
 	fs->killpriv_v2 = fuse_get_feature_flag(conn, FUSE_CAP_HANDLE_KILLPRIV_V2);
