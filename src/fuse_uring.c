@@ -7,6 +7,7 @@
 #include "util.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -18,8 +19,10 @@
 
 #define URING_TICK 2000000		/* ns */
 #define URING_HELD 2000000		/* ns in one request: whoever waits behind it has waited long enough */
-#define URING_MORE 16			/* threads beyond one for each processor, at most */
+#define URING_EACH 2			/* threads for each processor from the start */
+#define URING_MORE 16			/* and beyond that, at most */
 #define URING_IDLE 16			/* ticks without a request, after which the watch sleeps */
+#define URING_GIVE_WAY 32		/* requests */
 #define URING_HEAD 4096			/* bytes before the payload: a request is put together there, in one piece */
 #define URING_MIN_PAYLOAD 8192		/* of the kernel, FUSE_MIN_READ_BUFFER */
 
@@ -48,6 +51,7 @@ struct member {
 	struct slot *slot;		/* one for each queue of the group */
 	char *memory;
 	size_t memory_size;
+	bool first;			/* made at the start: without it nothing works */
 	bool ended;			/* u->lock */
 };
 
@@ -76,6 +80,7 @@ struct ply_uring {
 	bool go;
 	size_t payload;
 	unsigned int n, nready, nserving, nended;
+	unsigned int nfirst, nlost;	/* made at the start; of these ended */
 	int error;
 };
 
@@ -238,6 +243,15 @@ static void member_serve(struct member *m, struct slot *e)
 	atomic_store_explicit(&m->since, 0, memory_order_release);
 }
 
+/* FORGETs come to another thread, and hold memory and descriptors until they are served: on a busy processor they go first. */
+static void member_give_way(struct member *m)
+{
+	struct pollfd d = { .fd = fuse_session_fd(m->all->conf.se), .events = POLLIN };
+
+	if (poll(&d, 1, 0) == 1 && (d.revents & POLLIN))
+		sched_yield();
+}
+
 /* Serves what has come. False: no queue is left. */
 static bool member_take(struct member *m)
 {
@@ -264,6 +278,10 @@ static bool member_take(struct member *m)
 		/* The next one shall not keep this answer waiting. */
 		if (ply_ring_has_next(&m->ring))
 			ply_ring_enter(&m->ring, false);
+		if (atomic_load_explicit(&m->served, memory_order_relaxed) % URING_GIVE_WAY == 0) {
+			ply_ring_enter(&m->ring, false);
+			member_give_way(m);
+		}
 	}
 	for (i = 0; i < m->group->nqueues; i++)
 		alive += !m->slot[i].dead;
@@ -354,7 +372,7 @@ static void *member_main(void *arg)
 	if (!err)
 		err = member_register(m);
 	pthread_mutex_lock(&u->lock);
-	if (err && !u->error)
+	if (err && m->first && !u->error)
 		u->error = err;
 	if (!err)
 		u->nserving++;
@@ -374,6 +392,7 @@ static void *member_main(void *arg)
 	free(m->slot);
 	pthread_mutex_lock(&u->lock);
 	u->nended++;
+	u->nlost += m->first;
 	m->ended = true;
 	pthread_cond_broadcast(&u->changed);
 	pthread_mutex_unlock(&u->lock);
@@ -381,12 +400,13 @@ static void *member_main(void *arg)
 	return NULL;
 }
 
-static int uring_more_locked(struct ply_uring *u, struct group *g)
+static int uring_more_locked(struct ply_uring *u, struct group *g, bool first)
 {
 	struct member *m = &u->member[u->n];
 	int err;
 
 	m->all = u;
+	m->first = first;
 	m->group = g;
 	m->ring.fd = -1;
 	err = pthread_create(&m->thread, NULL, member_main, m);
@@ -397,19 +417,23 @@ static int uring_more_locked(struct ply_uring *u, struct group *g)
 
 /* --- the watch --- */
 
-/* Is every thread of the group held up in a request? */
-static bool watch_is_held_locked(struct ply_uring *u, const struct group *g, int64_t now)
+/* Is at most one thread of the group left that is not held up in a request? */
+static bool watch_is_short_locked(struct ply_uring *u, const struct group *g, int64_t now)
 {
-	unsigned int i;
+	unsigned int i, left = 0, held = 0;
 
 	for (i = 0; i < u->n; i++) {
 		const struct member *m = &u->member[i];
 		int64_t since = atomic_load(&m->since);
 
-		if (m->group == g && !m->ended && (!since || now - since < URING_HELD))
-			return false;
+		if (m->group != g)
+			continue;
+		if (since && now - since >= URING_HELD)
+			held++;
+		else
+			left++;
 	}
-	return true;
+	return held && left < 2;
 }
 
 static bool uring_serves_locked(struct ply_uring *u)
@@ -430,7 +454,7 @@ static uint64_t watch_tick_locked(struct ply_uring *u)
 	unsigned int i;
 
 	for (i = 0; i < u->ngroups && u->n < u->limit; i++)
-		if (watch_is_held_locked(u, &u->group[i], now) && uring_more_locked(u, &u->group[i]))
+		if (watch_is_short_locked(u, &u->group[i], now) && uring_more_locked(u, &u->group[i], false))
 			ply_debug("no thread can be made");
 	for (i = 0; i < u->n; i++)
 		served += atomic_load_explicit(&u->member[i].served, memory_order_relaxed);
@@ -527,7 +551,7 @@ static int uring_group(struct ply_uring *u)
 		used += q < CPU_SETSIZE && CPU_ISSET(q, &may);
 	used = ply_max(used, 1U);
 	u->ngroups = u->conf.max ? ply_min(used, u->conf.max) : used;
-	u->limit = u->conf.max ? u->conf.max : used + URING_MORE;
+	u->limit = u->conf.max ? u->conf.max : used * URING_EACH + URING_MORE;
 	bound = u->ngroups == used && used > 1;
 	u->group = calloc(u->ngroups, sizeof(*u->group));
 	u->queues = calloc(u->nqueues, sizeof(*u->queues));
@@ -574,8 +598,9 @@ static int uring_start(struct ply_uring *u)
 	int err = 0;
 
 	pthread_mutex_lock(&u->lock);
-	for (i = 0; !err && i < u->ngroups; i++)
-		err = uring_more_locked(u, &u->group[i]);
+	for (i = 0; !err && i < ply_min(u->ngroups * URING_EACH, u->limit); i++)
+		err = uring_more_locked(u, &u->group[i % u->ngroups], true);
+	u->nfirst = u->n;
 	while (!err && !u->error && u->nready < u->n)
 		pthread_cond_wait(&u->changed, &u->lock);
 	err = err ? err : u->error;
@@ -630,11 +655,11 @@ int ply_uring_go(struct ply_uring *u, size_t payload)
 	u->payload = ply_max(payload, (size_t)URING_MIN_PAYLOAD);
 	u->go = true;
 	pthread_cond_broadcast(&u->changed);
-	while (!u->error && u->nserving < u->ngroups)
+	while (!u->error && u->nserving < u->nfirst)
 		pthread_cond_wait(&u->changed, &u->lock);
 	err = u->error;
 	pthread_mutex_unlock(&u->lock);
-	if (!err && u->limit > u->ngroups) {
+	if (!err && u->limit > u->nfirst) {
 		u->has_watch = !pthread_create(&u->watcher, NULL, watch_main, u);
 		if (!u->has_watch)
 			ply_warn("no thread can be made: each processor's requests are served one at a time");
@@ -647,7 +672,7 @@ bool ply_uring_serves(struct ply_uring *u)
 	bool serves;
 
 	pthread_mutex_lock(&u->lock);
-	serves = u->nserving >= u->ngroups && !u->nended && !u->error;
+	serves = u->go && u->nserving >= u->nfirst && !u->nlost && !u->error;
 	pthread_mutex_unlock(&u->lock);
 	return serves;
 }

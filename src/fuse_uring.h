@@ -6,10 +6,11 @@
  * runs on. An answer and the wait for the next request are one system call, and whoever is bound to that processor is waked
  * there, without a signal to another one. FORGET and INTERRUPT still come through the device: its workers go on.
  *
- * One thread for each processor that we may use, bound to it, with one buffer: it takes the next request by the call that
- * answers the one before. What a thread holds up in a request cannot be taken from it, but requests that are not yet
- * anybody's can: a watch gives a queue one thread more when all that it has are held up. The kernel prefers the thread
- * that was last to answer, so that the others sleep unless they are needed.
+ * Two threads for each processor that we may use, bound to it, each with one buffer: it takes the next request by the call that
+ * answers the one before. With one buffer no request waits behind one that is held up, unless all threads are: a watch gives
+ * a queue one more as soon as only one is left that is not. (A buffer that comes later takes the next request first,
+ * and those that wait after it: so it must come before.) The kernel prefers the thread that was last to answer, so that the
+ * others sleep until they are needed.
  *
  * Why not libfuse's own (3.18, fuse_uring.c): it serves only its own loop, which alone can stop it, by pthread_cancel of
  * threads that may hold locks; a request that takes long keeps those behind it, and answers already given, waiting;
@@ -25,7 +26,7 @@ struct ply_uring;
 
 struct ply_uring_conf {
 	struct fuse_session *se;
-	unsigned int max;		/* of threads; 0: one for each processor, and some more where they are needed */
+	unsigned int max;		/* of threads; 0: two for each processor, and some more where they are needed */
 	/* As in fuse_workers.h. */
 	void (*serve)(void *arg, struct fuse_buf *buf);
 	void (*ended)(void *arg);

@@ -224,6 +224,7 @@ suite_options()
 	case $PLY_SUITE in
 	nopassthrough) case $given in *,passthrough=*) ;; *) printf ',passthrough=off' ;; esac ;;
 	threads1) case $given in *,threads=*|*,threaded=*) ;; *) printf ',threads=1' ;; esac ;;
+	io_uring) case $given in *,io_uring*) ;; *) printf ',io_uring' ;; esac ;;
 	esac
 	if [ -n "${PLY_OPTS:-}" ]; then
 		printf ',%s' "$PLY_OPTS"
