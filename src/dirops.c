@@ -260,6 +260,9 @@ static int dirops_make_in_work(struct ply_fs *fs, struct dirops_make *m, struct 
 		r = dirops_replace_whiteout(fs, p->up->fd, name, tmp, S_ISDIR(mode));
 	else if (!r)
 		r = ply_sys_rename(at, PLY_AT(p->up->fd, name), RENAME_NOREPLACE);
+	/* A filesystem that cannot rename so: made in place then, as where it cannot rename across. */
+	if (r == -EINVAL && !p->whiteout)
+		r = -EXDEV;
 	if (r) {
 		if (m->fd >= 0)
 			close(ply_take_fd(&m->fd));
