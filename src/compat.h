@@ -68,6 +68,21 @@ struct ply_fsuuid2 {
 };
 #define PLY_IOC_GETFSUUID _IOR(0x15, 0, struct ply_fsuuid2)
 
+/* EXT4_IOC_GETFSUUID, Linux 6.0. Its size is that of the head. */
+struct ply_ext4_uuid {
+	uint32_t len, flags;
+	uint8_t uuid[16];
+};
+#define PLY_EXT4_IOC_GETFSUUID _IOR('f', 44, uint32_t[2])
+
+/* struct xfs_fsop_geom_v1 and XFS_IOC_FSGEOMETRY_V1 of <xfs/xfs_fs.h> */
+struct ply_xfs_geometry {
+	uint64_t sizes[8];
+	uint8_t uuid[16];
+	uint64_t more[4];
+};
+#define PLY_XFS_IOC_FSGEOMETRY _IOR('X', 100, struct ply_xfs_geometry)
+
 /* struct mount_attr of <linux/mount.h>, which old libcs lack and new ones clash with. */
 struct ply_mount_attr {
 	uint64_t attr_set;

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/btrfs.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/file.h>
@@ -848,24 +850,56 @@ int ply_sys_open_handle(int mount_fd, int type, const uint8_t *fid, unsigned int
 	return (int)SYS_RETRY(open_by_handle_at(again, &u.h, O_PATH | O_CLOEXEC));
 }
 
+/* By the ioctl of Linux 6.9, or else by that of the filesystem. */
+static int fs_uuid(int fd, uint8_t uuid[16])
+{
+	struct ply_fsuuid2 any = { 0 };
+	struct ply_ext4_uuid ext4 = { .len = sizeof(ext4.uuid) };
+	struct ply_xfs_geometry xfs;
+	struct btrfs_ioctl_fs_info_args btrfs = { 0 };
+	const uint8_t *found;
+	uint64_t magic;
+	int r = ply_sys_ioctl(fd, PLY_IOC_GETFSUUID, &any), s;
+
+	if (!r) {
+		if (any.len != sizeof(any.uuid))
+			return -EOPNOTSUPP;
+		memcpy(uuid, any.uuid, sizeof(any.uuid));
+		return 0;
+	}
+	if (r == -EBADF || ply_sys_fs_magic(fd, &magic))
+		return r;
+	switch (magic) {
+	case EXT4_SUPER_MAGIC:
+		s = ply_sys_ioctl(fd, PLY_EXT4_IOC_GETFSUUID, &ext4);
+		found = ext4.uuid;
+		break;
+	case XFS_SUPER_MAGIC:
+		s = ply_sys_ioctl(fd, PLY_XFS_IOC_FSGEOMETRY, &xfs);
+		found = xfs.uuid;
+		break;
+	case BTRFS_SUPER_MAGIC:
+		s = ply_sys_ioctl(fd, BTRFS_IOC_FS_INFO, &btrfs);
+		found = btrfs.fsid;
+		break;
+	default:
+		return r;
+	}
+	if (s)
+		return s == -EBADF ? s : r;
+	memcpy(uuid, found, 16);
+	return 0;
+}
+
 int ply_sys_fs_uuid(int fd, uint8_t uuid[16])
 {
-	struct ply_fsuuid2 u = { 0 };
 	ply_autofd again = -1;
-	int r = ply_sys_ioctl(fd, PLY_IOC_GETFSUUID, &u);
+	int r = fs_uuid(fd, uuid);
 
-	if (r == -EBADF) {
-		again = reopen(fd, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
-		if (again < 0)
-			return again;
-		r = ply_sys_ioctl(again, PLY_IOC_GETFSUUID, &u);
-	}
-	if (r < 0)
+	if (r != -EBADF)
 		return r;
-	if (u.len != sizeof(u.uuid))
-		return -EOPNOTSUPP;
-	memcpy(uuid, u.uuid, sizeof(u.uuid));
-	return 0;
+	again = reopen(fd, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+	return again < 0 ? again : fs_uuid(again, uuid);
 }
 
 /* --- directories --- */

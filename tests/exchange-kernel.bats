@@ -58,7 +58,13 @@ work()
 		, open h hard2 w+append , write h ' once' , rename s s2 , unlink d4/g , utime p 5 6 , chown c 7 8
 	rm -rf "$M/d3"
 	mkdir "$M/d3"
-	f open w d3/only w+creat , write w only , rename d5 d5moved , rename d5moved/sub d1/sub5 , link hard1 new/hard4 , rename d6 d2/d6 , open t . rw+tmpfile , write t tmp , link @t new/tmp
+	f open w d3/only w+creat , write w only , rename d5 d5moved , rename d5moved/sub d1/sub5 , link hard1 new/hard4 , rename d6 d2/d6
+	# not every kernel's overlayfs has O_TMPFILE
+	if f open t . rw+tmpfile; then
+		f open t . rw+tmpfile , write t tmp , link @t new/tmp
+	else
+		f '!EOPNOTSUPP' open t . rw+tmpfile , open t new/tmp rw+creat , write t tmp
+	fi
 	rm -rf "$M/d4"
 }
 

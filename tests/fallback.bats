@@ -119,3 +119,28 @@ try()
 @test "no extended attributes" { try xattr -; }
 @test "no extended attributes, no device: AUFS's whiteouts" { try xattr,mknod -; }
 @test "no flock" { try flock; }
+
+# uuid_on TYPE SIZE: the kernel's overlayfs compares the uuid in what is noted of upper and of the origins with the filesystem's
+uuid_on()
+{
+	need_kernel_overlay
+	fs_loop "$T/disk" "$1" "$2" -q
+	mkdir "$T/disk/l" "$T/disk/u" "$T/disk/w"
+	cp -a "$L/." "$T/disk/l/"
+	LAYERS=("$T/disk/l") UPPER=$T/disk/u WORK=$T/disk/w
+	masked uuid
+	union_mount index=on
+	echo more >>"$M/a2"
+	union_umount
+	mount -i -t overlay overlay -o "lowerdir=$T/disk/l,upperdir=$T/disk/u,workdir=$T/disk/w,index=on" "$M"
+	says "$M/a" "one
+more
+"
+	f stat a same a2
+	umount "$M"
+	RECHECK=no
+}
+
+@test "no FS_IOC_GETFSUUID: the kernel takes ext4 with our index" { uuid_on ext4 64M; }
+@test "no FS_IOC_GETFSUUID: the kernel takes xfs with our index" { uuid_on xfs 320M; }
+@test "no FS_IOC_GETFSUUID: the kernel takes btrfs with our index" { uuid_on btrfs 200M; }
