@@ -279,3 +279,22 @@ calls_of() { grep -cE "$1" "$T/calls" || true; }	# calls_of REGEX: how many of t
 	cmp "$L/big" "$U/big"
 	[ "$(stat -c %b "$U/big")" -lt 100000 ] # the hole is one still
 }
+
+@test "a mount with a new work directory: seven inodes, two threads, one reading of mountinfo" {
+	local tracer
+	mkdir -p "$T/new"/{l,u,w,m}
+	strace -f -qq -e signal=none -e 'trace=mkdir,mkdirat,mknod,mknodat,open,openat,clone,clone3' -o "$T/start" \
+		"$PLYFS" -o "lowerdir=$T/new/l,upperdir=$T/new/u,workdir=$T/new/w,volatile" "$T/new/m" 3>&- &
+	tracer=$!
+	wait_for "the mount" mountpoint -q "$T/new/m"
+	stat -f "$T/new/m" >/dev/null
+	umount "$T/new/m"
+	wait "$tracer"
+	cat "$T/start"
+	# work, index, incompat, volatile; what is tried out with, and where there are clones one more
+	[ "$(grep -cE '(mkdir|mknod|O_CREAT|O_TMPFILE).* = [0-9]|resumed.*(O_CREAT|O_TMPFILE).* = [0-9]' "$T/start")" -le 7 ]
+	[ "$(grep -c 'CLONE_THREAD' "$T/start")" -le 2 ]
+	[ "$(grep -c '/mountinfo' "$T/start")" -eq 1 ]
+	[ "$(find "$T/new/w" -mindepth 1 | sed "s,$T/new/w/,," | sort | tr '\n' ' ')" = "index work work/incompat work/incompat/volatile work/incompat/volatile/dirty " ]
+	[ ! -s "$T/new/w/work/incompat/volatile/dirty" ]
+}
