@@ -689,6 +689,10 @@ static bool xattr_short_way(struct ply_at at)
 	return !is_fd_itself(at) && sys_has(HAS_XATTRAT);
 }
 
+/* struct posix_acl_xattr_header, posix_acl_xattr_entry */
+#define ACL_HEADER 4u
+#define ACL_ENTRY 8u
+
 ssize_t ply_sys_getxattr(struct ply_at at, const char *name, void *val, size_t size)
 {
 	struct ply_xattr_args args = { .value = (uintptr_t)val, .size = (uint32_t)size };
@@ -701,6 +705,12 @@ ssize_t ply_sys_getxattr(struct ply_at at, const char *name, void *val, size_t s
 	r = proc_path(at, path);
 	if (r)
 		return r;
+	/*
+	 * Linux up to 6.1 maps the ids of an ACL for an idmapped mount only if the buffer, not the value, has the length of
+	 * some ACL.
+	 */
+	if (size > ACL_HEADER && !strncmp(name, "system.posix_acl_", 17))
+		size -= (size - ACL_HEADER) % ACL_ENTRY;
 	return is_fd_itself(at) ? SYS_RETRY(getxattr(path, name, val, size)) :
 				  SYS_RETRY(lgetxattr(path, name, val, size));
 }
