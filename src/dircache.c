@@ -14,6 +14,7 @@
 #define COLLISIONS 8		/* names that may share one hash: 63 bits, so in practice one */
 #define COOKIE_FIRST 16
 #define IDLE_SECONDS 60
+#define BIG_SECONDS 2
 #define COOKIE_SEED UINT64_C(0x64697263)
 
 struct chunk {
@@ -40,8 +41,11 @@ struct ply_dircache {
 	bool dropped;			/* no directory's any more; freed by the last put */
 	size_t bytes;			/* what is accounted in all->bytes */
 
+	time_t last;			/* when it was used */
+
 	struct chunk *chunk;		/* dir->lock */
 	size_t nchunks, cap;
+	size_t held;			/* bytes of the chunks' memory */
 	size_t entries;
 };
 
@@ -64,13 +68,14 @@ static void cache_free(struct ply_dircache *dc)
 	free(dc);
 }
 
+static size_t chunk_bytes(const struct chunk *c)
+{
+	return c->cap * sizeof(c->e[0]) + c->heap_cap;
+}
+
 static size_t cache_bytes(const struct ply_dircache *dc)
 {
-	size_t bytes = sizeof(*dc) + dc->cap * sizeof(dc->chunk[0]);
-
-	for (size_t i = 0; i < dc->nchunks; i++)
-		bytes += dc->chunk[i].cap * sizeof(struct ply_dcrec) + dc->chunk[i].heap_cap;
-	return bytes;
+	return sizeof(*dc) + dc->cap * sizeof(dc->chunk[0]) + dc->held;
 }
 
 /* Index of the chunk that has, or would have, the cookie. */
@@ -159,7 +164,7 @@ static bool cache_find(const struct ply_dircache *dc, const char *name, struct p
 	return false;
 }
 
-static int chunk_reserve(struct chunk *c, size_t name_len)
+static int chunk_grow(struct chunk *c, size_t name_len)
 {
 	if (c->n == c->cap) {
 		unsigned int cap = ply_min(CHUNK_MAX, c->cap + c->cap / 2 + 8);
@@ -196,6 +201,16 @@ static int chunk_reserve(struct chunk *c, size_t name_len)
 	return 0;
 }
 
+/* Room for one entry more. */
+static int chunk_reserve(struct ply_dircache *dc, struct chunk *c, size_t name_len)
+{
+	size_t before = chunk_bytes(c);
+	int r = chunk_grow(c, name_len);
+
+	dc->held += chunk_bytes(c) - before;
+	return r;
+}
+
 static void chunk_put(struct chunk *c, unsigned int at, const struct ply_dcrec *rec, const char *name)
 {
 	size_t len = strlen(name) + 1;
@@ -227,6 +242,7 @@ static int chunk_insert_new(struct ply_dircache *dc, size_t at)
 
 static void chunk_remove(struct ply_dircache *dc, size_t at)
 {
+	dc->held -= chunk_bytes(&dc->chunk[at]);
 	free(dc->chunk[at].e);
 	free(dc->chunk[at].heap);
 	dc->nchunks--;
@@ -248,7 +264,7 @@ static int chunk_split(struct ply_dircache *dc, size_t at)
 	for (unsigned int i = keep; i < c->n; i++) {
 		const char *name = c->heap + c->e[i].name;
 
-		r = chunk_reserve(half, strlen(name));
+		r = chunk_reserve(dc, half, strlen(name));
 		if (r) {
 			chunk_remove(dc, at + 1);
 			return r;
@@ -283,7 +299,7 @@ static int cache_insert(struct ply_dircache *dc, const struct ply_dcrec *rec, co
 			at = chunk_of(dc, rec->cookie);
 	}
 	c = &dc->chunk[at];
-	r = chunk_reserve(c, strlen(name));
+	r = chunk_reserve(dc, c, strlen(name));
 	if (r) {
 		if (!c->n)
 			chunk_remove(dc, at);
@@ -314,6 +330,7 @@ static int chunk_append(struct ply_dircache *dc, const struct ply_dcrec *rec, si
 	}
 	c->cap = (unsigned int)n;
 	c->heap_cap = (uint32_t)bytes;
+	dc->held += chunk_bytes(c);
 	return 0;
 }
 
@@ -337,7 +354,7 @@ static int cache_fill(struct ply_dircache *dc, const struct ply_dcbuild *b)
 			if (!dc->nchunks || dc->chunk[dc->nchunks - 1].n == CHUNK_MAX)
 				r = chunk_append(dc, &b->rec[i], ply_min(b->n - i, (size_t)CHUNK_MAX), b->names.data);
 			if (!r)
-				r = chunk_reserve(&dc->chunk[dc->nchunks - 1], strlen(name));
+				r = chunk_reserve(dc, &dc->chunk[dc->nchunks - 1], strlen(name));
 			if (!r) {
 				chunk_put(&dc->chunk[dc->nchunks - 1], dc->chunk[dc->nchunks - 1].n, &rec, name);
 				dc->entries++;
@@ -374,6 +391,23 @@ static void caches_forget(struct ply_dircache *dc)
 	ply_count(PLY_C_dircache_dropped, 1);
 }
 
+static time_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec;
+}
+
+/*
+ * A cache that is larger than all may be: whoever lists that directory comes back for the next names soon, thousands of
+ * times, and each time it would be read anew.
+ */
+static bool cache_stays(const struct ply_dircache *dc)
+{
+	return dc->pins || (dc->bytes > dc->all->limit && now() - dc->last <= BIG_SECONDS);
+}
+
 /* all->lock held. Idle caches, least recently used first, until the limit holds; they are chained to *gone. */
 static void caches_shrink(struct ply_dircaches *all, struct ply_list *gone)
 {
@@ -383,7 +417,7 @@ static void caches_shrink(struct ply_dircaches *all, struct ply_list *gone)
 		struct ply_dircache *dc = ply_container_of(l, struct ply_dircache, lru);
 
 		l = l->prev;
-		if (dc->pins)
+		if (cache_stays(dc))
 			continue;
 		caches_forget(dc);
 		ply_list_add(gone, &dc->lru);
@@ -515,6 +549,7 @@ struct ply_dircache *ply_dircache_get(struct ply_fs *fs, struct ply_node *dir)
 		return NULL;
 	dc->pins++;
 	dc->used = true;
+	dc->last = now();
 	ply_list_del(&dc->lru);
 	ply_list_add(&all->lru, &dc->lru);
 	return dc;
@@ -552,14 +587,13 @@ void ply_dircache_drop(struct ply_fs *fs, struct ply_node *dir)
 static void caches_trim_sometimes(struct ply_fs *fs)
 {
 	struct ply_dircaches *all = fs->dircaches;
-	struct timespec now;
+	time_t t = now();
 	bool due;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	pthread_mutex_lock(&all->lock);
-	due = now.tv_sec - all->trimmed >= IDLE_SECONDS;
+	due = t - all->trimmed >= IDLE_SECONDS;
 	if (due)
-		all->trimmed = now.tv_sec;
+		all->trimmed = t;
 	pthread_mutex_unlock(&all->lock);
 	if (due)
 		ply_dircaches_trim(fs);
@@ -594,6 +628,7 @@ int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dirca
 	dc->dir = dir;
 	dc->pins = 1;
 	dc->used = true;
+	dc->last = now();
 	dc->bytes = cache_bytes(dc);
 	dir->dir->caches = all;
 	pthread_mutex_lock(&all->lock);

@@ -5,7 +5,7 @@
  * while names come and go and when the cache is dropped and built again.
  *
  * In chunks (insertion is O(log n + chunk)), bounded over all directories: the least
- * recently used idle one is dropped past the limit.
+ * recently used idle one is dropped past the limit. One that is larger than that alone stays while it is being listed.
  */
 #ifndef PLY_DIRCACHE_H
 #define PLY_DIRCACHE_H

@@ -196,6 +196,13 @@ static void test_limit(void **state)
 	assert_int_equal(st.caches, 0);
 	assert_int_equal(st.bytes, 0);
 	assert_int_equal(st.entries, 0);
+	/* One that is too large alone is not read anew for each reply of its listing. */
+	ply_dircaches_limit(fs, 1000);
+	for (int i = 0; i < 100 && !d[4]->dir->cache; i++) {
+		ply_dircache_put(fs, build(d[4]));
+		ply_dircache_put(fs, build(d[5]));
+	}
+	assert_non_null(d[4]->dir->cache);
 	/* A directory takes its cache along. */
 	ply_dircache_put(fs, build(d[3]));
 	for (int i = 0; i < 20; i++)
