@@ -28,6 +28,18 @@ m = json.load(sys.stdin)[0]
 print(eval(sys.argv[1]))' "$1"
 }
 
+# The mount can be there before its socket.
+ask_soon()
+{
+	wait_for "an answer of plyctl" ask "$1" >/dev/null 2>&1
+	ask "$1"
+}
+
+slow_is_asked_for()
+{
+	[ "$(ask 'm["requests"].get("lookup", 0) > 0')" = True ]
+}
+
 # mount_ring [OPTS]: and it is in use; where this libfuse or this kernel has none of it, there is nothing to test
 mount_ring()
 {
@@ -35,7 +47,7 @@ mount_ring()
 	[ -n "$WAS" ] || skip "this kernel has no FUSE over io_uring"
 	[ "$WAS" = Y ] || echo Y > $SWITCH || skip "the switch cannot be set"
 	union_mount "io_uring${1:+,$1}"
-	if [ "$(ask 'm["io_uring"]["active"]')" != True ]; then
+	if [ "$(ask_soon 'm["io_uring"]["active"]')" != True ]; then
 		case $(ask 'm["io_uring"]["why"]') in
 		*'custom I/O'*|*'cannot be had here'*) union_umount; skip "$(ask 'm["io_uring"]["why"]')" ;;
 		esac
@@ -51,7 +63,7 @@ mount_ring()
 	union_mount io_uring
 	says "$M/f" data
 	f open w g w+creat , write w new
-	[ "$(ask 'm["io_uring"]["active"]')" = False ]
+	[ "$(ask_soon 'm["io_uring"]["active"]')" = False ]
 	why=$(ask 'm["io_uring"]["why"]')
 	[[ "$why" == *$SWITCH* || "$why" == *'custom I/O'* ]]
 	"$PLYCTL" status "$M" | grep -F 'io_uring' | grep -F 'not used'
@@ -114,7 +126,7 @@ mount_ring()
 	local inner=$T/inner cpu pid slow late=
 	need_root
 	cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
-	mkdir "$inner" "$T/il"; put "$T/il/slow" x; for i in {1..6}; do put "$L/quick$i" x; done
+	mkdir "$inner" "$T/il"; put "$T/il/d/slow" x; for i in {1..6}; do put "$L/quick$i" x; done
 	mount_ring
 	union_umount
 	daemon_start "$inner" -o "lowerdir=$T/il" "$inner"
@@ -124,8 +136,9 @@ mount_ring()
 	daemon_is_up
 	stat "$M" > "$T/o"
 	kill -STOP "$pid"
-	taskset -c "$cpu" stat "$M/slow" > "$T/slow" 3>&- &
+	taskset -c "$cpu" stat "$M/d/slow" > "$T/slow" 3>&- &
 	slow=$!
+	wait_for "the request that hangs" slow_is_asked_for || late=yes
 	( for i in {1..6}; do taskset -c "$cpu" stat "$M/quick$i" || exit; done > "$T/o"; : > "$T/served" ) 3>&- &
 	wait_for "the other requests" test -e "$T/served" || late=yes
 	kill -CONT "$pid"
