@@ -44,6 +44,7 @@ load lib/common
 }
 
 @test "onto what nothing but the upper's disk shows: a whiteout where no lower is, also for a directory" {
+	plyfs_only "overlayfs shows the whiteouts of a directory that no lower has"
 	put "$U/up/a" A; mkdir "$U/up/dir"; mknod "$U/up/b" c 0 0; mknod "$U/up/c" c 0 0
 	put "$L/low" L
 	union_mount
