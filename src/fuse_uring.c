@@ -4,6 +4,7 @@
 #include "log.h"
 #include "plyfs-fuse.h"
 #include "ring.h"
+#include "threads.h"
 #include "util.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -86,20 +87,6 @@ struct ply_uring {
 
 /* The request that this thread serves. */
 static _Thread_local struct slot *uring_slot;
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-static struct timespec after_ns(int64_t ns)
-{
-	ns += now_ns();
-	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-}
 
 /* --- replies --- */
 
@@ -231,7 +218,7 @@ static void member_serve(struct member *m, struct slot *e)
 	memcpy(buf.mem, &in, sizeof(in));
 	memcpy((char *)buf.mem + sizeof(in), e->head->op_in, op);
 	/* In this order for the watch, which does it the other way round before it sleeps. */
-	atomic_store(&m->since, now_ns());
+	atomic_store(&m->since, ply_now_ns());
 	if (atomic_load(&u->asleep))
 		uring_wake_watch(u);
 	uring_slot = e;
@@ -449,7 +436,7 @@ static bool uring_serves_locked(struct ply_uring *u)
 /* How many requests have been served. */
 static uint64_t watch_tick_locked(struct ply_uring *u)
 {
-	int64_t now = now_ns();
+	int64_t now = ply_now_ns();
 	uint64_t served = 0;
 	unsigned int i;
 
@@ -480,7 +467,7 @@ static void *watch_main(void *arg)
 			idle = 0;
 			continue;
 		}
-		until = after_ns(URING_TICK);
+		until = ply_after_ns(URING_TICK);
 		pthread_cond_timedwait(&u->watch, &u->lock, &until);
 		now = watch_tick_locked(u);
 		idle = now == served ? idle + 1 : 0;
@@ -611,7 +598,6 @@ static int uring_start(struct ply_uring *u)
 int ply_uring_new(struct ply_uring **out, const struct ply_uring_conf *conf, char *why, size_t whylen)
 {
 	struct ply_uring *u = aligned_alloc(64, sizeof(*u));
-	pthread_condattr_t mono;
 	int err;
 
 	if (!u) {
@@ -621,11 +607,8 @@ int ply_uring_new(struct ply_uring **out, const struct ply_uring_conf *conf, cha
 	memset(u, 0, sizeof(*u));
 	u->conf = *conf;
 	pthread_mutex_init(&u->lock, NULL);
-	pthread_condattr_init(&mono);
-	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-	pthread_cond_init(&u->changed, &mono);
-	pthread_cond_init(&u->watch, &mono);
-	pthread_condattr_destroy(&mono);
+	ply_cond_init(&u->changed);
+	ply_cond_init(&u->watch);
 	u->nqueues = count_queues();
 	if (!u->nqueues) {
 		snprintf(why, whylen, "/sys/devices/system/cpu/possible cannot be read");
@@ -687,10 +670,13 @@ unsigned int ply_uring_threads(struct ply_uring *u)
 	return n;
 }
 
+static pthread_t member_thread(const void *arg, unsigned int i)
+{
+	return ((const struct member *)arg)[i].thread;
+}
+
 void ply_uring_stop(struct ply_uring *u)
 {
-	unsigned int i;
-
 	if (!u)
 		return;
 	pthread_mutex_lock(&u->lock);
@@ -701,17 +687,5 @@ void ply_uring_stop(struct ply_uring *u)
 	/* It makes threads. */
 	if (u->has_watch)
 		pthread_join(u->watcher, NULL);
-	pthread_mutex_lock(&u->lock);
-	/* A signal just before the wait is lost: once more until each has come out. */
-	while (u->nended < u->n) {
-		struct timespec until = after_ns(20000000);
-
-		for (i = 0; i < u->n; i++)
-			if (!u->member[i].ended)
-				pthread_kill(u->member[i].thread, PLY_WORKERS_WAKE);
-		pthread_cond_timedwait(&u->changed, &u->lock, &until);
-	}
-	pthread_mutex_unlock(&u->lock);
-	for (i = 0; i < u->n; i++)
-		pthread_join(u->member[i].thread, NULL);
+	ply_threads_end(&u->lock, &u->changed, &u->nended, u->n, PLY_WORKERS_WAKE, member_thread, u->member);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_workers.h"
 #include "log.h"
+#include "threads.h"
 #include "util.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -55,20 +56,6 @@ struct ply_workers {
 	struct ply_workers_trend trend;
 	int64_t last_tick;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
-static struct timespec after_ns(int64_t ns)
-{
-	ns += now_ns();
-	return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
-}
 
 /* --- judgement --- */
 
@@ -143,14 +130,14 @@ static void worker_wake_watch(struct ply_workers *p)
 static void worker_serve(struct worker *w, struct fuse_buf *buf)
 {
 	struct ply_workers *p = w->all;
-	int64_t begin = now_ns(), took;
+	int64_t begin = ply_now_ns(), took;
 
 	/* In this order for the watch, which does it the other way round before it sleeps. */
 	atomic_store(&w->since, begin);
 	if (atomic_load(&p->asleep))
 		worker_wake_watch(p);
 	p->conf.serve(p->conf.arg, buf);
-	took = now_ns() - begin;
+	took = ply_now_ns() - begin;
 	atomic_store_explicit(&w->busy, atomic_load_explicit(&w->busy, memory_order_relaxed) + took, memory_order_relaxed);
 	atomic_store_explicit(&w->served, atomic_load_explicit(&w->served, memory_order_relaxed) + 1, memory_order_relaxed);
 	atomic_store_explicit(&w->since, 0, memory_order_release);
@@ -271,7 +258,7 @@ static bool watch_worker(struct worker *w, struct ply_workers_tick *k, int64_t n
 /* False: nothing was served. */
 static bool watch_tick_locked(struct ply_workers *p)
 {
-	int64_t now = now_ns();
+	int64_t now = ply_now_ns();
 	struct ply_workers_tick k = {
 		.readers = p->readers, .max = p->conf.max, .cpus = p->cpus,
 		.window = now - p->last_tick, .held = INT64_MAX,
@@ -322,10 +309,10 @@ static void *watch_main(void *arg)
 				pthread_cond_wait(&p->watch, &p->lock);
 			p->asleep = false;
 			idle = 0;
-			p->last_tick = now_ns();
+			p->last_tick = ply_now_ns();
 			continue;
 		}
-		until = after_ns(WORKERS_TICK);
+		until = ply_after_ns(WORKERS_TICK);
 		pthread_cond_timedwait(&p->watch, &p->lock, &until);
 		idle = watch_tick_locked(p) ? 0 : idle + 1;
 	}
@@ -366,7 +353,6 @@ int ply_workers_start(struct ply_workers **out, const struct ply_workers_conf *c
 	size_t size = sizeof(struct worker) * conf->max;
 	struct ply_workers *p = aligned_alloc(64, sizeof(*p));
 	struct worker *w = aligned_alloc(64, size);
-	pthread_condattr_t mono;
 	int err;
 
 	if (!p || !w) {
@@ -380,11 +366,8 @@ int ply_workers_start(struct ply_workers **out, const struct ply_workers_conf *c
 	p->worker = w;
 	p->cpus = cpu_count();
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&mono);
-	pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->ended, &mono);
-	pthread_cond_init(&p->watch, &mono);
-	pthread_condattr_destroy(&mono);
+	ply_cond_init(&p->ended);
+	ply_cond_init(&p->watch);
 	pthread_mutex_lock(&p->lock);
 	err = workers_more_locked(p);
 	pthread_mutex_unlock(&p->lock);
@@ -402,7 +385,7 @@ int ply_workers_watch(struct ply_workers *p)
 
 	if (p->conf.max < 2)
 		return 0;
-	p->last_tick = now_ns();
+	p->last_tick = ply_now_ns();
 	err = pthread_create(&p->watcher, NULL, watch_main, p);
 	p->has_watch = !err;
 	return -err;
@@ -429,6 +412,11 @@ unsigned int ply_workers_count(struct ply_workers *p)
 	return n;
 }
 
+static pthread_t worker_thread(const void *arg, unsigned int i)
+{
+	return ((const struct worker *)arg)[i].thread;
+}
+
 void ply_workers_stop(struct ply_workers *p)
 {
 	unsigned int i;
@@ -446,15 +434,6 @@ void ply_workers_stop(struct ply_workers *p)
 	pthread_mutex_lock(&p->lock);
 	for (i = 0; i < p->n; i++)
 		pthread_cond_signal(&p->worker[i].go);
-	/* A signal just before the read is lost: once more until each has come out. */
-	while (p->nended < p->n) {
-		struct timespec until = after_ns(20000000);
-
-		for (i = 0; i < p->n; i++)
-			pthread_kill(p->worker[i].thread, PLY_WORKERS_WAKE);
-		pthread_cond_timedwait(&p->ended, &p->lock, &until);
-	}
 	pthread_mutex_unlock(&p->lock);
-	for (i = 0; i < p->n; i++)
-		pthread_join(p->worker[i].thread, NULL);
+	ply_threads_end(&p->lock, &p->ended, &p->nended, p->n, PLY_WORKERS_WAKE, worker_thread, p->worker);
 }
