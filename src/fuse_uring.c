@@ -53,7 +53,6 @@ struct member {
 	char *memory;
 	size_t memory_size;
 	bool first;			/* made at the start: without it nothing works */
-	bool ended;			/* u->lock */
 };
 
 /* Queues that share their threads. */
@@ -380,7 +379,6 @@ static void *member_main(void *arg)
 	pthread_mutex_lock(&u->lock);
 	u->nended++;
 	u->nlost += m->first;
-	m->ended = true;
 	pthread_cond_broadcast(&u->changed);
 	pthread_mutex_unlock(&u->lock);
 	u->conf.ended(u->conf.arg);
