@@ -15,13 +15,14 @@ prepare()
 	RECHECK=no
 }
 
-# syscalls CMD...: how many system calls the daemon makes while CMD runs, without those that read and answer requests, and
-# those of the watch over the threads that do; the calls themselves are in $T/calls
+# syscalls CMD...: how many system calls the daemon makes while CMD runs, without those that read and answer requests,
+# those of the watch over the threads that do, and reading the clock, a call only where there is no vDSO (User Mode Linux);
+# the calls themselves are in $T/calls
 syscalls()
 {
 	local tracer before
 	rm -f "$T/trace"
-	strace -f -y -qq -e signal=none -e 'trace=!read,readv,writev,write,splice,vmsplice,futex,io_uring_enter,clone3,clone,mmap,munmap,mprotect,madvise,set_robust_list,rseq,rt_sigprocmask,poll,ppoll,epoll_wait,restart_syscall,brk,sched_yield,exit,gettid' \
+	strace -f -y -qq -e signal=none -e 'trace=!read,readv,writev,write,splice,vmsplice,futex,io_uring_enter,clone3,clone,mmap,munmap,mprotect,madvise,set_robust_list,rseq,rt_sigprocmask,poll,ppoll,epoll_wait,restart_syscall,brk,sched_yield,exit,gettid,clock_gettime' \
 		-o "$T/trace" -p "$(daemon_pid)" 3>&- 2>"$T/strace.err" &
 	tracer=$!
 	wait_for "strace" traced_call
