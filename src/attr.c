@@ -399,6 +399,22 @@ static enum ply_copyup_what attr_copyup_kind(const struct attr_change *c)
 	return c->size ? PLY_COPYUP_DATA : PLY_COPYUP_TRUNC;
 }
 
+/*
+ * With the writeback cache the kernel keeps the times, and tells them after each unlink, for the new ctime's sake. What has
+ * lost its last name and is in lower still is not copied up for that: only a user asks for another mtime.
+ */
+static bool attr_is_told_of_unlink(struct ply_fs *fs, struct ply_node *node, unsigned int what, const struct stat *st,
+				   struct stat *now)
+{
+	if (what != (PLY_SET_MTIME | PLY_SET_CTIME) || S_ISDIR(node->type))
+		return false;
+
+	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
+	return (atomic_load(&cur.n->flags) & PLY_N_UNLINKED) && atomic_load(&cur.n->layer) != PLY_LAYER_UPPER &&
+	       !attr_get_located(fs, cur.n, now) && now->st_mtim.tv_sec == st->st_mtim.tv_sec &&
+	       now->st_mtim.tv_nsec == st->st_mtim.tv_nsec;
+}
+
 int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 		 const struct ply_cred *cred, unsigned int what, struct stat *st)
 {
@@ -411,6 +427,10 @@ int ply_attr_set(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h,
 	r = attr_change_check(&c, st);
 	if (r)
 		return r;
+	if (attr_is_told_of_unlink(fs, node, what, st, &now)) {
+		*st = now;
+		return 0;
+	}
 	r = ply_copyup_current(fs, node, attr_copyup_kind(&c), &cur);
 	if (r)
 		return r;

@@ -32,3 +32,28 @@ same_times()
 	done
 	same_times
 }
+
+copyups()
+{
+	"$PLYCTL" status --json "$M" | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["counters"]["copyups"])'
+}
+
+# The kernel tells of the new ctime of what was removed.
+@test "a lower file that is removed or replaced is not copied up for its times; when a user sets them it is" {
+	plyfs_only plyctl
+	mkdir -m 700 "$T/runtime"
+	export XDG_RUNTIME_DIR=$T/runtime
+	"$FSOP" mkmany "$L" n 5
+	union_mount passthrough=off
+	f open w new w+creat , close w
+	stat "$M"/* >"$T/stat"
+	[ "$(copyups)" = 0 ]
+	f unlink n0 , rename new n1
+	f open r n2 r , unlink n2 , stat @r nlink 0
+	[ "$(copyups)" = 0 ]
+	f open r n3 r , unlink n3 , utime @r omit 1000000001.500000000 , stat @r mtime 1000000001.500000000 nlink 0
+	[ "$(copyups)" = 1 ]
+	f utime n4 omit 1000000001.500000000
+	[ "$(copyups)" = 2 ]
+	same_times
+}
