@@ -13,6 +13,8 @@
 #define FS_SPARE_FDS 256
 #define FS_MIN_DIRFDS 64
 #define FS_MAX_DIRFDS 16384
+/* Descriptors for which there is room from the start: 32 KiB of the kernel's memory. */
+#define FS_ROOM_FDS 4096
 
 /*
  * How many directories may stay open: about half of what is left beside the
@@ -97,6 +99,7 @@ int ply_fs_new(struct ply_fs **out, const struct ply_options *opt, char *err, si
 	fs->map_ids = !ply_idmap_is_identity(&opt->uids) || !ply_idmap_is_identity(&opt->gids);
 	ply_rwlock_init(&fs->tree);
 	ply_sys_set_lend(!ply_creds_has(CAP_DAC_OVERRIDE));
+	ply_sys_reserve_fds(FS_ROOM_FDS);
 	r = ply_layers_open(&fs->layers, opt, err, errlen);
 	if (r) {
 		pthread_rwlock_destroy(&fs->tree);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -257,6 +258,19 @@ int ply_sys_open_path(const char *path, int flags)
 int ply_sys_dup(int fd)
 {
 	return (int)SYS_RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+void ply_sys_reserve_fds(unsigned int n)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return;
+	n = (unsigned int)ply_min((rlim_t)n, lim.rlim_cur);
+
+	/* The table never shrinks. Any descriptor will do. */
+	ply_autofd any = n ? ply_sys_open_path("/", O_PATH) : -1;
+	ply_autofd last = any >= 0 ? (int)SYS_RETRY(fcntl(any, F_DUPFD_CLOEXEC, (int)n - 1)) : -1;
 }
 
 int ply_sys_stat(struct ply_at at, struct stat *st)

@@ -57,6 +57,11 @@ int ply_sys_open_beneath(int fd, const char *path, int flags);
 /* A path that a person gave, as the kernel takes it: symlinks are followed. */
 int ply_sys_open_path(const char *path, int flags);
 int ply_sys_dup(int fd);
+/*
+ * Makes the process's table of descriptors large enough for so many, as far as the limit goes. A process with threads waits for
+ * all processors (synchronize_rcu(), 13 ms and more) each time that its table doubles, in the middle of some request: before the first thread.
+ */
+void ply_sys_reserve_fds(unsigned int n);
 int ply_sys_stat(struct ply_at at, struct stat *st);
 /*
  * What identifies the object of an fd, from the cache: asks no network or FUSE server

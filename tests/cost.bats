@@ -35,6 +35,8 @@ syscalls()
 	COUNT=$(wc -l <"$T/calls")
 }
 
+calls_of() { grep -cE "$1" "$T/calls" || true; }	# calls_of REGEX: how many of those that were counted last
+
 traced_call() # the daemon asks a layer each time; new names would make it list the root
 {
 	"$FSOP" -C "$M" '!ENOENT' stat attach || return 1
@@ -60,7 +62,9 @@ traced_call() # the daemon asks a layer each time; new names would make it list 
 	# each READ makes the kernel ask for the times once
 	again; again
 	syscalls again
-	[ "$COUNT" -le 10 ]
+	# With the writeback cache, where there is no passthrough, each close makes it ask for the blocks
+	[ $((COUNT - $(calls_of 'stat'))) -le 10 ]
+	[ "$(calls_of 'stat')" -le 10 ] || "$PLYCTL" status "$M" | grep -q 'writeback cache'
 	[ "$(wc -c <"$T/read")" -gt 0 ]
 	# pages that are gone are read again
 	echo 1 >/proc/sys/vm/drop_caches
@@ -100,6 +104,15 @@ traced_call() # the daemon asks a layer each time; new names would make it list 
 	[ "$many" -le $((COUNT + COUNT / 2 + 4)) ]
 	syscalls f '!ENOENT' stat d/x1 , '!ENOENT' stat d/x2 , '!ENOENT' stat d/x3 , '!ENOENT' stat d/x4 , '!ENOENT' stat d/x5 , '!ENOENT' stat d/x6 , '!ENOENT' stat d/x7 , '!ENOENT' stat d/x8
 	[ "$absent" -le $((COUNT + COUNT / 2 + 4)) ]
+}
+
+@test "the table of descriptors has room from the start: no request waits while it grows" {
+	local limit room
+	union_mount
+	limit=$(awk '/^Max open files/ { print $4 }' "/proc/$(daemon_pid)/limits")
+	room=$(awk '/^FDSize/ { print $2 }' "/proc/$(daemon_pid)/status")
+	echo "limit $limit, room $room"
+	[ "$room" -ge $((limit < 4096 ? limit : 4096)) ]
 }
 
 @test "a create, a rename and an unlink in a big directory do not read it" {
@@ -189,8 +202,6 @@ held() { grep -q 'sync(' "$T/held"; }
 	find "$M" -type f | xargs cat >/dev/null
 	[ "$(ls "/proc/$(daemon_pid)/fd" | wc -l)" -lt 600 ]
 }
-
-calls_of() { grep -cE "$1" "$T/calls" || true; }	# calls_of REGEX: how many of those that were counted last
 
 @test "to remove a lower file is one hard link; a rename is one rename, which looks itself" {
 	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 50
