@@ -43,7 +43,7 @@ refused() {
 	command -v gnuplot || charts=
 	mkdir scratch
 	# shellcheck disable=SC2086
-	"$run" --smoke --curves --dir "$T/scratch" --build "$PLY_BUILDDIR" --peers overlay,plyfs --json r.json --markdown r.md \
+	"$run" --smoke --curves --dir "$T/scratch" --build "$PLY_BUILDDIR" --peers overlay,plyfs,floor --json r.json --markdown r.md \
 		$charts >out 2>err || { cat out err; return 1; }
 	cat out err
 	nothing_left
@@ -51,6 +51,10 @@ refused() {
 	diff <("$run" --list | sed -n '/^rows:/,/^groups:/s/^  \([^ ]*\).*/\1/p') <(jq -r '.rows | keys_unsorted[]' r.json)
 	jq -e >/dev/null '[.rows[].results.plyfs | has("error") or (.median >= 0 and (.values | length) == 1)] | all' r.json
 	jq -e >/dev/null '[.rows | del(.memory)[] | .results.overlay | has("error") or .median >= 0] | all' r.json
+	# the floor has no number where it does not serve, and one in every row where plyfs has one and the protocol is asked
+	jq -e >/dev/null '.rows | [."dpkg", ."npm-rm", ."sqlite-read", .memory | .results | has("floor")] | any | not' r.json
+	jq -e >/dev/null '[.rows[].results | select(has("floor")) | (.floor | has("error") | not) or .plyfs.missing] | length > 30 and all' r.json
+	grep -q 'n/a$' out
 	jq -r '.rows[].results[] | select(.error) | .error' r.json >errors
 	[ "$(grep -cvE 'is not installed|no filesystem with reflinks|no package|no cachestat' errors)" = 0 ]
 	jq -e >/dev/null '.machine.cpu != "" and .machine.kernel != "" and .machine.memory_mib > 0 and .date != "" and .peers.plyfs != ""' r.json
@@ -85,6 +89,8 @@ refused() {
 		--peer 'broken=sh -c "echo cannot >&2; exit 3"' --json r.json >out 2>err || { cat out err; return 1; }
 	cat out err
 	nothing_left
+	# nobody asked for the floor
+	jq -e >/dev/null '.rows."find-cold".results | has("floor") | not' r.json
 	jq -e >/dev/null '.rows."find-cold".results.mine.median > 0' r.json
 	jq -e >/dev/null '.rows."find-cold".results.broken | has("median") | not' r.json
 	grep -q 'failed: find-cold, broken: does not mount: cannot' out

@@ -74,7 +74,7 @@ recheck-suite:
 
 # The benchmark, README "Benchmark"; as root. BENCH_FLAGS: more of its options.
 BENCH_FLAGS =
-bench: all tests/bench/loops$(EXEEXT)
+bench: all tests/bench/loops$(EXEEXT) tests/bench/floor$(EXEEXT)
 	$(srcdir)/tests/bench/run --build . --curves --json bench.json $(BENCH_FLAGS)
 bench-quick: all tests/bench/loops$(EXEEXT)
 	$(srcdir)/tests/bench/run --build . --quick --json bench-quick.json $(BENCH_FLAGS)

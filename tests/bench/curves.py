@@ -8,7 +8,7 @@ import statistics
 from layers import SEED, Missing
 from measure import Session
 from peers import PeerError
-from workloads import Scenario
+from workloads import SPECIAL, Scenario
 
 POINTS = {
     "full": {"layers": (1, 10, 50, 100, 200, 500), "names": (1000, 10000, 100000, 1000000), "inodes": (10000, 100000, 1000000)},
@@ -37,8 +37,7 @@ def most_inodes():
 class Curves:
     def __init__(self, layers, mode, peers, say):
         self.layers, self.mode, self.say = layers, mode, say
-        self.peers = [p for p in peers if p.name in PEERS or p.name not in
-                      ("overlay-metacopy", "plyfs-full", "plyfs-off", "plyfs-nosync")]
+        self.peers = [p for p in peers if p.name in PEERS or p.name not in SPECIAL | {"floor"}]
         self.samples = {}
         self.errors = {}
         self.points = {which: [x for x in xs if x <= most_inodes()] for which, xs in POINTS[mode].items()}

@@ -89,19 +89,20 @@ class Session:
     def fail(self, why):
         """Rows that have no result yet have this one."""
         for row in self.scenario.rows:
-            if row in self.selected:
+            if self.wants(row):
                 self.sink(row, why)
 
     # --- what scenarios call ---
 
     def wants(self, row):
-        return row in self.selected
+        return row in self.selected and self.peer.serves(row)
 
     def row(self, row, measure, cold=None, warm=False, needed=False, times=None):
         """Measure one row. cold: drop the caches first, but have these programs read; warm: once before without a clock, then
         the median of some. needed: later rows need what it does."""
         times = times or (self.size["inner"] if warm else 1)
-        if row not in self.selected and not needed:
+        shown = self.wants(row)
+        if not shown and not needed:
             return
         try:
             if warm:
@@ -134,7 +135,7 @@ class Session:
             result = str(e)
         except Missing as e:
             result = e
-        if row in self.selected:
+        if shown:
             self.sink(row, result)
 
     def settle(self):

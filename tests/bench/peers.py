@@ -10,6 +10,8 @@ import signal
 import subprocess
 import time
 
+from workloads import FLOOR
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 # A daemon that has not mounted after so many seconds is reported as failed.
@@ -138,6 +140,11 @@ class Peer:
         """Requests so far by opcode, where the peer can tell."""
         return None
 
+    @staticmethod
+    def serves(_row):
+        """Whether a row of the table can be measured with it."""
+        return True
+
 
 class Plyfs(Peer):
     def __init__(self, name, build, options=""):
@@ -204,6 +211,24 @@ class Overlay(Peer):
             raise PeerError("does not mount: " + done.stdout.decode(errors="replace").strip()[:200])
 
 
+class Floor(Peer):
+    """What the protocol costs: floor.c. Not a filesystem to use, so it serves some rows only (workloads.FLOOR)."""
+
+    def __init__(self, name, program, *flags):
+        # A tool of the benchmark is found, or built, only when it is needed: program() is its path.
+        self.program = program
+        super().__init__(name, ["", *flags, "{lower}", "{upper}", "{work}", "{target}"])
+
+    def available(self):
+        self.command[0] = self.program()
+        self.version = "what the protocol costs"
+        return ""
+
+    @staticmethod
+    def serves(row):
+        return row in FLOOR
+
+
 class Native(Peer):
     """The same tree as one plain directory, bound to the target."""
 
@@ -214,13 +239,16 @@ class Native(Peer):
         subprocess.run(["mount", "--bind", place.flat, place.target], check=True)
 
 
-def make_peers(build, wanted, extra):
-    """Those that were asked for; what is missing here is told, and is an error only where it was named."""
+def make_peers(build, wanted, extra, floor, without=()):
+    """Those that were asked for; what is missing here is told, and is an error only where it was named. floor: see Floor."""
     known = [
         Native(),
         Overlay(),
         Overlay("overlay-metacopy", "metacopy=on"),
         Plyfs("plyfs", build),
+        Floor("floor", floor),
+        Floor("floor-stat", floor, "-s"),
+        Floor("floor-threads", floor, "-t", "8"),
         Plyfs("plyfs-full", build, "passthrough=full"),
         Plyfs("plyfs-off", build, "passthrough=off"),
         Plyfs("plyfs-nosync", build, "fsync=0"),
@@ -244,7 +272,7 @@ def make_peers(build, wanted, extra):
             raise SystemExit(f"run: no peer '{name}'; there are: {' '.join(names)}")
     peers, missing = [], {}
     for p in known:
-        if wanted and p.name not in wanted:
+        if p.name not in wanted if wanted else p.name in without:
             continue
         why = p.available()
         if why:

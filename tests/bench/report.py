@@ -15,6 +15,8 @@ BASE = "overlay"
 # How much the time of an operation may grow over a curve.
 GROWTH = 1.3
 OURS = "plyfs"
+# What the protocol costs: tests/bench/floor.c
+FLOOR = "floor"
 
 
 def machine(top):
@@ -217,7 +219,7 @@ def short(value):
 def cell(row, peer, ratio=True):
     r = row["results"].get(peer)
     if r is None:
-        return ""
+        return "n/a" if peer == FLOOR else ""
     if "error" in r:
         return "-" if r.get("missing") else "failed"
     if "median" not in r:
@@ -364,13 +366,13 @@ def chart(results, path):
     """Horizontal bars from 1, which is kernel overlayfs, to the ratio, on a logarithmic axis; the goal is a mark."""
     doc = results.doc
     peers = [p for p in ("plyfs", "fuse-overlayfs", "mergerfs", *(x for x in others(doc) if x not in ("fuse-overlayfs", "mergerfs")))
-             if p in doc["peers"] and p != "native"]
+             if p in doc["peers"] and p not in ("native", FLOOR)]
     rows = [r for r in doc["rows"].values() if r["goal_is"] != "value" and "ratio" in r["results"].get(OURS, {})]
     if not rows:
         raise SystemExit("run: no ratio to draw: plyfs and overlay must both have been measured")
-    low = min([0.2] + [r["results"][p]["ratio"] for r in rows for p in peers if "ratio" in r["results"].get(p, {})]
-              + [r["goal"] for r in rows if r["goal"]]) / 1.5
-    high = max([5] + [r["results"][p]["ratio"] for r in rows for p in peers if "ratio" in r["results"].get(p, {})]) * 1.5
+    ratios = [r["results"][p]["ratio"] for r in rows for p in (*peers, FLOOR) if "ratio" in r["results"].get(p, {})]
+    low = min([0.2, *ratios] + [r["goal"] for r in rows if r["goal"]]) / 1.5
+    high = max([5, *ratios]) * 1.5
     n = len(rows)
     height = 90 + n * (10 * len(peers) + 8)
     data, plots = [], []
@@ -390,7 +392,11 @@ def chart(results, path):
             data.append(f"{row['goal']} {n - i - 0.42} 0 0.84")
     data.append("END")
     if any(r["goal"] for r in rows):
-        plots.append(f"$goal using 1:2:3:4 with vectors nohead lw 2 lc rgb '#d1242f' title 'goal of plyfs'")
+        plots.append("$goal using 1:2:3:4 with vectors nohead lw 2 lc rgb '#d1242f' title 'goal of plyfs'")
+    floors = [(r["results"][FLOOR]["ratio"], n - i - 0.42) for i, r in enumerate(rows) if "ratio" in r["results"].get(FLOOR, {})]
+    if floors:
+        data += ["$floor << END", *(f"{x} {y} 0 0.84" for x, y in floors), "END"]
+        plots.append(f"$floor using 1:2:3:4 with vectors nohead lw 2 dt 2 lc rgb '{INK}' title 'floor of the protocol'")
     tics = ", ".join(f"{quoted(row['title'])} {n - i}" for i, row in enumerate(rows))
     script = [
         f"set terminal svg size 900,{height} dynamic noenhanced font 'sans-serif,12'",

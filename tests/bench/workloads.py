@@ -199,5 +199,13 @@ SCENARIOS = [
     Scenario("memory", memory, ["memory"], parts=("memory",), without=("native", "overlay", "overlay-metacopy")),
 ]
 
-# Peers of some scenarios only.
-SPECIAL = {p for s in SCENARIOS for p in s.extra}
+# Rows that tests/bench/floor serves: what plyfs is asked for there, answered with the least work.
+FLOOR = {"write-fsync", "write-4k", "randwrite", "read-cold", "read-warm", "randread", "randread-4", "mmap",
+         "read-cold-upper", "read-warm-upper", "randread-upper", "randread-4-upper", "mmap-upper",
+         "find-cold", "find-warm", "stat-cold", "stat-warm", "tar-cold", "tar-warm", "open-warm", "t8-stat-cold", "t8-open",
+         "cp-in", "rename", "rm-new", "t8-create", "rm-lower", "chmod", "chown", "copyup", "copyup-reflink", "git-cold", "git-warm",
+         "c-build", "layers-stat", "layers-absent"}
+
+# Peers of runs that ask for them, and peers of some scenarios only.
+ASKED = {"floor-stat", "floor-threads"}
+SPECIAL = {p for s in SCENARIOS for p in s.extra} | ASKED
