@@ -11,11 +11,11 @@ PLY_LIBS = libply.a $(FUSE_LIBS) $(CAP_LIBS) $(JANSSON_LIBS)
 bin_PROGRAMS += plyfs plyctl
 plyfs_SOURCES = src/main.c
 plyfs_CFLAGS = $(libply_a_CFLAGS)
-plyfs_LDFLAGS = $(AM_LDFLAGS) $(PLY_SANITIZE)
-plyfs_LDADD = $(PLY_LIBS)
+plyfs_LDFLAGS = $(PLY_DAEMON_LDFLAGS) $(PLY_SANITIZE)
+plyfs_LDADD = libply.a $(PLY_DAEMON_LIBS)
 plyctl_SOURCES = src/plyctl.c
 plyctl_CFLAGS = $(libply_a_CFLAGS)
-plyctl_LDFLAGS = $(plyfs_LDFLAGS)
+plyctl_LDFLAGS = $(AM_LDFLAGS) $(PLY_SANITIZE)
 plyctl_LDADD = $(PLY_LIBS)
 
 # A file includes only files below it in src/ORDER.
