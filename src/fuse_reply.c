@@ -58,6 +58,8 @@ static void open_fill(const struct ply_open_reply *o, struct fuse_file_info *fi)
 	fi->keep_cache = o->keep_cache;
 	fi->direct_io = o->direct_io;
 	fi->parallel_direct_writes = o->direct_io;
+	/* There is no FLUSH; at a close the kernel would still look for pages to write back, of which these handles make none. */
+	fi->noflush = o->passthrough || !o->h->writable;
 }
 
 void ply_reply_open(fuse_req_t req, const struct ply_open_reply *o)
