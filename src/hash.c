@@ -49,7 +49,33 @@ static inline void sip_round(uint64_t v[4])
 	v[2] = rotl(v[2], 32);
 }
 
-uint64_t ply_hash_siphash(const uint64_t key[2], const void *data, size_t len)
+/* Less than 8 bytes, and none behind them. */
+static inline uint64_t sip_tail(const uint8_t *p, size_t len)
+{
+	uint64_t m = 0;
+	size_t at = 0;
+
+	if (len & 4) {
+		uint32_t four;
+
+		memcpy(&four, p, 4);
+		m = le32toh(four);
+		at = 4;
+	}
+	if (len & 2) {
+		uint16_t two;
+
+		memcpy(&two, p + at, 2);
+		m |= (uint64_t)le16toh(two) << 8 * at;
+		at += 2;
+	}
+	if (len & 1)
+		m |= (uint64_t)p[at] << 8 * at;
+	return m;
+}
+
+static inline __attribute__((always_inline)) uint64_t sip_hash(const uint64_t key[2], const void *data, size_t len,
+							       int each, int end_rounds)
 {
 	const uint8_t *p = data;
 	const uint8_t *end = p + (len & ~(size_t)7);
@@ -63,29 +89,32 @@ uint64_t ply_hash_siphash(const uint64_t key[2], const void *data, size_t len)
 		memcpy(&m, p, 8);
 		m = le64toh(m);
 		v[3] ^= m;
-		sip_round(v);
-		sip_round(v);
+		for (int i = 0; i < each; i++)
+			sip_round(v);
 		v[0] ^= m;
 	}
-	m = 0;
-	if (len & 7)
-		memcpy(&m, p, len & 7);
-	m = le64toh(m) | (uint64_t)len << 56;
+	m = sip_tail(p, len & 7) | (uint64_t)len << 56;
 	v[3] ^= m;
-	sip_round(v);
-	sip_round(v);
+	for (int i = 0; i < each; i++)
+		sip_round(v);
 	v[0] ^= m;
 	v[2] ^= 0xff;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < end_rounds; i++)
 		sip_round(v);
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+uint64_t ply_hash_siphash(const uint64_t key[2], const void *data, size_t len)
+{
+	return sip_hash(key, data, len, 2, 4);
 }
 
 uint64_t ply_hash(const void *data, size_t len, uint64_t seed)
 {
 	const uint64_t key[2] = { hash_key[0] ^ seed, hash_key[1] };
 
-	return ply_hash_siphash(key, data, len);
+	/* SipHash-1-3: for tables nobody needs more. */
+	return sip_hash(key, data, len, 1, 3);
 }
 
 /* The two halves of a 128-bit product, folded. */
