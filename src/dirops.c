@@ -604,11 +604,14 @@ static int dirops_victim(struct ply_fs *fs, struct ply_node *dir, const char *na
 	return r;
 }
 
-/* Is it still the same one, now that the locks are held? */
-static bool dirops_still(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n)
+/* Is it still the same one, now that the locks are held? names_seq: from before it was looked for. */
+static bool dirops_still(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n, uint64_t names_seq)
 {
-	struct ply_node *now = ply_name_find(fs->graph, dir, name);
+	struct ply_node *now;
 
+	if (ply_graph_names_seq(fs->graph) == names_seq)
+		return true;
+	now = ply_name_find(fs->graph, dir, name);
 	if (now)
 		ply_node_put(fs->graph, now);
 	return now == n;
@@ -631,7 +634,8 @@ void ply_dirops_links_left(struct ply_fs *fs, struct ply_node *dir, const char *
 }
 
 /* *left: the file has other names. */
-static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n, bool *left)
+static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n,
+			     uint64_t names_seq, bool *left)
 {
 	struct stat st = { .st_nlink = 1 };
 	struct ply_unlink_index ui;
@@ -641,7 +645,7 @@ static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char
 
 	PLY_RDLOCK(tree, &fs->tree);
 	PLY_WRLOCK(lock, &dir->dir->lock);
-	if (!dirops_still(fs, dir, name, n))
+	if (!dirops_still(fs, dir, name, n, names_seq))
 		return -EAGAIN;
 	state = ply_lookup_node_state(fs, dir, name, n, &st, &sure);
 	if (state < 0)
@@ -695,6 +699,8 @@ int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name)
 	if (strlen(name) > DIROPS_NAME_MAX)
 		return -ENAMETOOLONG;
 	for (i = 0; i < DIROPS_TRIES; i++) {
+		uint64_t seq = ply_graph_names_seq(fs->graph);
+
 		r = dirops_victim(fs, dir, name, false, &n);
 		if (r)
 			return r;
@@ -707,7 +713,7 @@ int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name)
 		    atomic_load(&n->layer) != PLY_LAYER_UPPER)
 			r = ply_copyup(fs, n, PLY_COPYUP_META);
 		if (!r)
-			r = dirops_unlink_try(fs, dir, name, n, &left);
+			r = dirops_unlink_try(fs, dir, name, n, seq, &left);
 		if (!r && left)
 			ply_dirops_links_left(fs, dir, name, n);
 		ply_node_put(fs->graph, n);
@@ -732,14 +738,15 @@ static int dirops_remove_upper_dir(struct ply_fs *fs, int updir, const char *nam
 	return r;
 }
 
-static int dirops_rmdir_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n)
+static int dirops_rmdir_try(struct ply_fs *fs, struct ply_node *dir, const char *name, struct ply_node *n,
+			    uint64_t names_seq)
 {
 	struct ply_dirfd *up;
 	int lower, r;
 
 	PLY_RDLOCK(tree, &fs->tree);
 	PLY_WRLOCK(lock, &dir->dir->lock);
-	if (!dirops_still(fs, dir, name, n))
+	if (!dirops_still(fs, dir, name, n, names_seq))
 		return -EAGAIN;
 	PLY_WRLOCK(inner, &n->dir->lock);
 	r = ply_dircache_is_empty(fs, n);
@@ -777,12 +784,14 @@ int ply_dirops_rmdir(struct ply_fs *fs, struct ply_node *dir, const char *name)
 	if (strlen(name) > DIROPS_NAME_MAX)
 		return -ENAMETOOLONG;
 	for (i = 0; i < DIROPS_TRIES; i++) {
+		uint64_t seq = ply_graph_names_seq(fs->graph);
+
 		r = dirops_victim(fs, dir, name, true, &n);
 		if (r)
 			return r;
 		r = ply_fs_writable(fs) ? ply_copyup_dir(fs, dir) : -EROFS;
 		if (!r)
-			r = dirops_rmdir_try(fs, dir, name, n);
+			r = dirops_rmdir_try(fs, dir, name, n, seq);
 		ply_node_put(fs->graph, n);
 		if (r != -EAGAIN)
 			return r;

@@ -40,6 +40,7 @@ struct ply_graph {
 	struct ply_htable idents, owners;	/* identities by object, and by node */
 	uint64_t next_id;
 	uint64_t nlookup, bytes;
+	_Atomic uint64_t names_seq;	/* written under it; ply_graph_names_seq() */
 
 	struct {
 		pthread_mutex_t lock;
@@ -83,6 +84,11 @@ void ply_htable_del(struct ply_htable *t, struct ply_hlink *l);
 struct ply_name *ply_graph_find_name(const struct ply_graph *g, const struct ply_node *parent,
 				     const char *name, const struct ply_node *node);
 struct ply_ident *ply_graph_find_ident(const struct ply_graph *g, unsigned int fs, uint64_t ino);
+/* A name is about to be found no more, or otherwise: before the table lock is released. */
+static inline void ply_graph_names_changed(struct ply_graph *g)
+{
+	atomic_store_explicit(&g->names_seq, atomic_load_explicit(&g->names_seq, memory_order_relaxed) + 1, memory_order_relaxed);
+}
 /* Takes a name out of its node's list and the table; its parent's reference goes to the caller. */
 void ply_graph_detach_name(struct ply_graph *g, struct ply_name *nm);
 void ply_graph_free_name(struct ply_graph *g, struct ply_name *nm);

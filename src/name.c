@@ -56,6 +56,7 @@ static void name_attach(struct ply_graph *g, struct ply_name *nm, struct ply_nod
 	if (parent && !nm->dead) {
 		parent->refs++;
 		ply_htable_add(&g->names, &nm->link);
+		ply_graph_names_changed(g);
 	}
 }
 
@@ -159,6 +160,7 @@ void ply_name_remove(struct ply_graph *g, struct ply_node *parent, const char *n
 	nm = ply_graph_find_name(g, parent, name, node);
 	if (nm && keep_dead) {
 		ply_htable_del(&g->names, &nm->link);
+		ply_graph_names_changed(g);
 		nm->dead = true;
 	} else if (nm) {
 		ply_graph_detach_name(g, nm);
@@ -256,6 +258,11 @@ uint64_t ply_graph_index_seq(struct ply_graph *g)
 	return atomic_load(&g->index_seq);
 }
 
+uint64_t ply_graph_names_seq(struct ply_graph *g)
+{
+	return atomic_load(&g->names_seq);
+}
+
 /* ---- identities ---- */
 
 struct ply_node *ply_ident_find(struct ply_graph *g, unsigned int fs, uint64_t ino)
@@ -345,6 +352,7 @@ static void handoff_move(struct ply_graph *g, struct ply_node *old, struct ply_n
 	old->names = NULL;
 	for (struct ply_name *nm = fresh->names; nm; nm = nm->next)
 		name_set_node(nm, fresh);
+	ply_graph_names_changed(g);
 	ply_graph_drop_idents(g, old, &list);
 	while (list) {
 		struct ply_ident *i = ply_container_of(list, struct ply_ident, by_node);

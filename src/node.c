@@ -519,8 +519,10 @@ void ply_graph_detach_name(struct ply_graph *g, struct ply_name *nm)
 		p = &(*p)->next;
 	if (*p)
 		*p = nm->next;
-	if (nm->parent && !nm->dead)
+	if (nm->parent && !nm->dead) {
 		ply_htable_del(&g->names, &nm->link);
+		ply_graph_names_changed(g);
+	}
 }
 
 /*

@@ -215,6 +215,11 @@ void ply_ident_drop(struct ply_graph *g, struct ply_node *node);
 int ply_node_set_index(struct ply_graph *g, struct ply_node *n, const char *hex);
 /* Changes when the copy-up of an indexed file ends: did an alias come up since I looked? */
 uint64_t ply_graph_index_seq(struct ply_graph *g);
+/*
+ * Changes with each name that comes, goes, or leads to another node. Taken before a ply_name_find(), and the same under a lock
+ * that keeps names: what was found is still so.
+ */
+uint64_t ply_graph_names_seq(struct ply_graph *g);
 
 /* Lookup counts: entry replies count up, FORGET down. */
 void ply_node_lookup_inc(struct ply_graph *g, struct ply_node *n);

@@ -28,6 +28,7 @@ struct rename_ctx {
 	struct rename_end from, to;
 	unsigned int flags;
 	bool again;			/* not the first try */
+	uint64_t names_seq;		/* from before the two names were looked for */
 	bool blind;			/* nobody looked at the target on disk: it must not be replaced */
 	struct ply_name *name_to, *name_from;	/* names made beforehand */
 	struct ply_unlink_index victim;
@@ -54,6 +55,7 @@ static int rename_prepare(struct rename_ctx *c)
 	struct ply_fs *fs = c->fs;
 	int r;
 
+	c->names_seq = ply_graph_names_seq(fs->graph);
 	r = ply_lookup_node(fs, c->from.dir, c->from.name, &c->from.node);
 	if (r)
 		return r;
@@ -99,20 +101,30 @@ static bool rename_may_be_blind(const struct rename_ctx *c)
 	       c->fs->layers.can.rename_whiteout;
 }
 
+/* Does the name still lead where it did before the lock? */
+static bool rename_is_still(const struct rename_ctx *c, const struct rename_end *e)
+{
+	struct ply_graph *g = c->fs->graph;
+	struct ply_node *now;
+
+	if (ply_graph_names_seq(g) == c->names_seq)
+		return true;
+	now = ply_name_find(g, e->dir, e->name);
+	if (now)
+		ply_node_put(g, now);
+	return now == e->node;
+}
+
 static int rename_look(struct rename_ctx *c, struct rename_end *e)
 {
 	struct ply_fs *fs = c->fs;
-	struct ply_node *now;
 	struct ply_ldir *ld;
 	bool sure;
 	int r;
 
 	if (atomic_load(&e->dir->dir->removed))
 		return -ENOENT;
-	now = ply_name_find(fs->graph, e->dir, e->name);
-	if (now)
-		ply_node_put(fs->graph, now);
-	if (now != e->node)
+	if (!rename_is_still(c, e))
 		return -EAGAIN;
 	ld = ply_dir_upper(e->dir);
 	if (!ld)
@@ -536,10 +548,12 @@ int ply_rename(struct ply_fs *fs, struct ply_node *odir, const char *oname,
 		struct rename_ctx c = {
 			.fs = fs, .flags = flags, .again = i > 0,
 			.from = { .dir = odir, .name = oname }, .to = { .dir = ndir, .name = nname },
-			.name_to = ply_name_prepare(nname), .name_from = ply_name_prepare(oname),
+			.name_to = ply_name_prepare(nname),
 		};
 
-		r = c.name_to && c.name_from ? rename_prepare(&c) : -ENOMEM;
+		if (flags & RENAME_EXCHANGE)
+			c.name_from = ply_name_prepare(oname);
+		r = c.name_to && (c.name_from || !(flags & RENAME_EXCHANGE)) ? rename_prepare(&c) : -ENOMEM;
 		if (!r)
 			r = rename_locked(&c);
 		if (!r && c.links_left)

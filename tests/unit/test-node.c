@@ -215,6 +215,50 @@ static void test_idents(void **state)
 	ply_graph_free(g);
 }
 
+/* Whoever looked a name up may go by the sequence alone: it tells of everything that can change the answer. */
+static void test_names_seq(void **state)
+{
+	struct ply_node *root, *a, *b, *n, *have = NULL;
+	struct ply_graph *g = graph(&root);
+	uint64_t seq = ply_graph_names_seq(g);
+
+#define CHANGED(yes) do { assert_int_equal(ply_graph_names_seq(g) != seq, yes); seq = ply_graph_names_seq(g); } while (0)
+	(void)state;
+	a = make(g, root, "a", S_IFREG);
+	CHANGED(true);
+	b = make(g, root, "b", S_IFREG);
+	CHANGED(true);
+	n = ply_name_find(g, root, "a");
+	ply_node_put(g, n);
+	assert_null(ply_name_find(g, root, "c"));
+	assert_int_equal(ply_name_add(g, root, "a", a, &have), 0);
+	assert_int_equal(ply_name_add(g, root, "a", b, &have), -EEXIST);
+	ply_node_put(g, have);
+	CHANGED(false);
+	ply_name_move(g, root, "a", root, ply_name_prepare("c"), a);
+	CHANGED(true);
+	ply_name_exchange(g, root, "c", a, ply_name_prepare("c"), root, "b", b, ply_name_prepare("b"));
+	CHANGED(true);
+	assert_int_equal(ply_node_handoff(g, a, &n), 0);
+	CHANGED(true);
+	ply_name_remove(g, root, "b", n, true);
+	CHANGED(true);
+	ply_name_remove(g, root, "c", b, false);
+	CHANGED(true);
+	ply_node_put(g, n);
+	ply_node_put(g, a);
+	ply_node_put(g, b);
+	seq = ply_graph_names_seq(g);
+	/* Forgotten: the name is there no more. */
+	a = make(g, root, "a", S_IFREG);
+	CHANGED(true);
+	ply_node_put(g, a);
+	CHANGED(true);
+#undef CHANGED
+	assert_int_equal(nodes(g), 1);
+	ply_graph_free(g);
+}
+
 static void test_handoff(void **state)
 {
 	struct ply_node *root, *old, *new, *more, *have = NULL;
@@ -518,6 +562,7 @@ int main(void)
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_idents),
+		cmocka_unit_test(test_names_seq),
 		cmocka_unit_test(test_handoff),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_memory),
