@@ -212,6 +212,10 @@ static int attr_get_open(struct ply_fs *fs, struct ply_node *n, struct ply_handl
 
 int ply_attr_get(struct ply_fs *fs, struct ply_node *node, struct ply_handle *h, struct stat *st)
 {
+	/* Nobody hands a directory off. */
+	if (S_ISDIR(node->type))
+		return attr_get_located(fs, node, st);
+
 	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
 	int r = attr_get_located(fs, cur.n, st);
 

@@ -259,6 +259,11 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	ply_autonode(from, fs, op_dir_of(req, parent, name));
 	if (!from.n)
 		return;
+	if (newparent == parent) {
+		if (op_name_ok(req, newname))
+			ply_reply_err(req, ply_rename(fs, from.n, name, from.n, newname, flags));
+		return;
+	}
 	ply_autonode(to, fs, op_dir_of(req, newparent, newname));
 	if (to.n)
 		ply_reply_err(req, ply_rename(fs, from.n, name, to.n, newname, flags));
@@ -291,8 +296,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	ply_autonode(raw, fs, op_node_raw(req, ino));
 	if (!raw.n)
 		return;
-	ply_autonode(n, fs, ply_node_current(fs->graph, raw.n));
-	err = ply_attr_get(fs, n.n, op_handle(fi), &st);
+	err = ply_attr_get(fs, raw.n, op_handle(fi), &st);
 	if (err) {
 		ply_reply_err(req, err);
 		return;

@@ -8,7 +8,7 @@ int ply_handle_new(struct ply_fs *fs, struct ply_node *n, int fd, uint16_t layer
 
 	if (!h)
 		return -ENOMEM;
-	pthread_mutex_init(&h->lock, NULL);
+	h->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	h->node = ply_node_ref(fs->graph, n);
 	h->fd = fd;
 	h->old_fd = h->shared_fd = -1;
