@@ -340,6 +340,7 @@ def readme(results, path, chart, curves):
 
 # Legible on white and on black alike.
 INK = "#7d8590"
+MARK = "#0969da"
 COLORS = {"plyfs": "#1f9e89", "fuse-overlayfs": "#e8710a", "mergerfs": "#8d6cc9", "overlay": "#7d8590", "native": "#4a90d9"}
 SPARE = ("#c2417c", "#b59f00", "#3b7dd8")
 
@@ -396,7 +397,7 @@ def chart(results, path):
     floors = [(r["results"][FLOOR]["ratio"], n - i - 0.42) for i, r in enumerate(rows) if "ratio" in r["results"].get(FLOOR, {})]
     if floors:
         data += ["$floor << END", *(f"{x} {y} 0 0.84" for x, y in floors), "END"]
-        plots.append(f"$floor using 1:2:3:4 with vectors nohead lw 2 dt 2 lc rgb '{INK}' title 'floor of the protocol'")
+        plots.append(f"$floor using 1:2:3:4 with vectors nohead lw 2 lc rgb '{MARK}' title 'floor of the protocol'")
     tics = ", ".join(f"{quoted(row['title'])} {n - i}" for i, row in enumerate(rows))
     script = [
         f"set terminal svg size 900,{height} dynamic noenhanced font 'sans-serif,12'",
