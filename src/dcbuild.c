@@ -11,6 +11,8 @@
 #endif
 
 #define INDEX_MIN 64
+/* What the kernel has read stays with an open directory. */
+#define KEEP_NAMES 32
 
 struct merge {
 	struct ply_fs *fs;
@@ -19,6 +21,8 @@ struct merge {
 	int fd;
 	dev_t dev;
 	unsigned int fsidx;
+	uint64_t left;			/* so many bytes may still be read */
+	unsigned int names;		/* in this layer */
 	bool xwhite, last;
 	bool inos_certain;
 	bool dir_inos_certain;
@@ -108,10 +112,12 @@ static int build_add(struct ply_dcbuild *b, struct ply_dcrec *rec, const char *n
 	return 0;
 }
 
-/* Did a higher layer decide about it already? */
-static bool build_has(struct ply_dcbuild *b, uint64_t hash, const char *name)
+/* What a higher layer has already decided about it, or NULL. */
+static struct ply_dcrec *build_find(struct ply_dcbuild *b, uint64_t hash, const char *name)
 {
-	return b->index && *index_slot(b, hash, name);
+	uint32_t slot = b->index ? *index_slot(b, hash, name) : 0;
+
+	return slot ? &b->rec[slot - 1] : NULL;
 }
 
 /* d_type alone does not say: a whiteout, or an unknown or overridden type. 1: there is nothing (any more). */
@@ -123,7 +129,7 @@ static int merge_stat(struct merge *m, const char *name, struct ply_dcrec *rec)
 
 	if (r)
 		return r == -ENOENT ? 1 : r;
-	rec->type = IFTODT(st.st_mode);
+	rec->type = IFTODT(st.st_mode) & 0xf;
 	if (ply_layer_is_whiteout_stat(&st)) {
 		rec->white = true;
 	} else if (m->xwhite && S_ISREG(st.st_mode) && !st.st_size) {
@@ -142,9 +148,11 @@ static int merge_stat(struct merge *m, const char *name, struct ply_dcrec *rec)
 static int merge_entry(void *arg, const struct ply_dirent *d)
 {
 	struct merge *m = arg;
-	struct ply_dcrec rec = { .layer = (uint16_t)m->layer->index, .type = d->type };
+	struct ply_dcrec rec = { .layer = m->layer->index & 0xfff, .end = (m->layer->index + 1) & 0xfff, .type = d->type & 0xf };
+	struct ply_dcrec *above;
 	int r;
 
+	m->names++;
 	if (strlen(d->name) > 255)
 		return 0;
 	if (!strncmp(d->name, PLY_AUFS_PREFIX, strlen(PLY_AUFS_PREFIX))) {
@@ -154,8 +162,11 @@ static int merge_entry(void *arg, const struct ply_dirent *d)
 		return hidden && !m->last ? ply_buf_add(&m->hidden, hidden, strlen(hidden) + 1) : 0;
 	}
 	rec.cookie = ply_dircache_hash(d->name);
-	if (build_has(m->b, rec.cookie, d->name))
+	above = build_find(m->b, rec.cookie, d->name);
+	if (above) {
+		above->end = rec.end;
 		return 0;
+	}
 	if (d->type == DT_DIR ? m->dir_inos_certain : m->inos_certain)
 		rec.ino = ply_inum_make(&m->fs->inum, m->fsidx, d->ino);
 	if (d->type == DT_CHR && m->layer->is_upper && ply_whiteout_is_shared(&m->fs->work, m->dev, d->ino)) {
@@ -178,7 +189,7 @@ static int merge_hidden(struct merge *m)
 		const char *name = m->hidden.data + i;
 		struct ply_dcrec rec = { .cookie = ply_dircache_hash(name), .white = true };
 
-		if (!build_has(m->b, rec.cookie, name))
+		if (!build_find(m->b, rec.cookie, name))
 			r = build_add(m->b, &rec, name);
 	}
 	if (r)
@@ -187,7 +198,7 @@ static int merge_hidden(struct merge *m)
 	return 0;
 }
 
-/* Which inode numbers in this directory are what stat will say. */
+/* How much there is to read, and which inode numbers in this directory are what stat will say. */
 static int merge_look(struct merge *m, struct ply_node *dir, struct ply_ldir *ld)
 {
 	struct ply_layers *ls = &m->fs->layers;
@@ -196,6 +207,13 @@ static int merge_look(struct merge *m, struct ply_node *dir, struct ply_ldir *ld
 
 	if (r)
 		return r;
+	if (st.st_size > PLY_DCBUILD_SMALL) {
+		uint64_t more = (uint64_t)st.st_size - PLY_DCBUILD_SMALL;
+
+		if (more > m->left)
+			return -EFBIG;
+		m->left -= more;
+	}
 	m->dev = st.st_dev;
 	m->fsidx = ply_layers_fs(ls, st.st_dev, m->fd);
 	m->inos_certain = true;
@@ -215,21 +233,15 @@ static int merge_look(struct merge *m, struct ply_node *dir, struct ply_ldir *ld
 
 static int merge_layer(struct merge *m, struct ply_node *dir, struct ply_ldir *ld)
 {
-	struct ply_graph *g = m->fs->graph;
-	struct ply_dirfd *d;
-	int r = ply_dirfd_get(g, dir, ld, &d);
+	ply_autofd fd = ply_dirfd_open_read(m->fs->graph, dir, ld);
+	int r;
 
-	if (r)
-		return r;
-	/* Reading needs an open file of its own; its position is private then. */
-	ply_autofd fd = ply_sys_open(PLY_AT(d->fd, "."), O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
-
-	ply_dirfd_put(g, d);
 	if (fd < 0)
 		return fd;
 	m->layer = &m->fs->layers.layer[ld->layer];
 	m->fd = fd;
 	m->saw_aufs = false;
+	m->names = 0;
 	r = merge_look(m, dir, ld);
 	if (!r)
 		r = index_extend(m->b);
@@ -244,6 +256,8 @@ static int merge_layer(struct merge *m, struct ply_node *dir, struct ply_ldir *l
 		atomic_store(&ld->aufs, PLY_AUFS_SOME);
 	else if (!m->layer->is_upper)
 		atomic_store(&ld->aufs, PLY_AUFS_NONE);
+	if (m->b->keep && m->names <= KEEP_NAMES && dir->id != PLY_ROOT_ID)
+		ply_dirfd_keep(m->fs->graph, ld, ply_take_fd(&fd));
 	return 0;
 }
 
@@ -259,7 +273,7 @@ static int rec_compare(const void *a, const void *b, void *arg)
 
 int ply_dcbuild_merge(struct ply_fs *fs, struct ply_node *dir, struct ply_dcbuild *b)
 {
-	struct merge m = { .fs = fs, .b = b };
+	struct merge m = { .fs = fs, .b = b, .left = b->most };
 	struct ply_ldir *up = ply_dir_upper(dir);
 	size_t n = 0;
 	int r = 0;

@@ -9,12 +9,16 @@ struct ply_dcrec {
 	uint64_t cookie;
 	uint64_t ino;
 	uint32_t name;			/* offset into the names that belong to it */
-	uint16_t layer;
-	uint8_t type;
-	bool white;			/* while merging: hides the name below */
+	uint32_t layer : 12;
+	uint32_t end : 12;		/* behind the bottommost layer that has the name, in whatever form; 0: not known */
+	uint32_t type : 4;
+	uint32_t white : 1;		/* while merging: hides the name below */
 };
+_Static_assert(PLY_MAX_LAYERS + 1 < 1 << 12, "layers are numbered in 12 bits");
 
 struct ply_dcbuild {
+	uint64_t most;			/* so many bytes are read, in addition to PLY_DCBUILD_SMALL of each layer's directory */
+	bool keep;			/* lookups will follow: what has few names stays open for them */
 	struct ply_dcrec *rec;		/* in order of (hash, name); cookie is the hash; a name may stand there twice */
 	size_t n, cap;
 	struct ply_buf names;
@@ -25,7 +29,11 @@ struct ply_dcbuild {
 void ply_dcbuild_free(struct ply_dcbuild *b);
 #define ply_autodcbuild __attribute__((cleanup(ply_dcbuild_free))) struct ply_dcbuild
 
-/* All names of dir, without what is hidden. *b is zero. Caller holds tree and dir->lock. */
+/*
+ * All names of dir, without what is hidden. *b is zero but for what the caller wants. Caller holds tree and dir->lock.
+ * -EFBIG: there is more to read.
+ */
+#define PLY_DCBUILD_SMALL 4096
 int ply_dcbuild_merge(struct ply_fs *fs, struct ply_node *dir, struct ply_dcbuild *b);
 /* In dircache.c: where the name's cookie starts. */
 uint64_t ply_dircache_hash(const char *name);

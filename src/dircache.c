@@ -599,11 +599,11 @@ static void caches_trim_sometimes(struct ply_fs *fs)
 		ply_dircaches_trim(fs);
 }
 
-int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dircache **out)
+static int dircache_build(struct ply_fs *fs, struct ply_node *dir, uint64_t most, bool keep, struct ply_dircache **out)
 {
 	struct ply_dircaches *all = fs->dircaches;
 	struct ply_dircache *dc = ply_dircache_get(fs, dir);
-	ply_autodcbuild b = { 0 };
+	ply_autodcbuild b = { .most = most, .keep = keep };
 	struct ply_list gone;
 	int r;
 
@@ -645,12 +645,22 @@ int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dirca
 	return 0;
 }
 
+int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dircache **out)
+{
+	return dircache_build(fs, dir, UINT64_MAX, false, out);
+}
+
+int ply_dircache_build_within(struct ply_fs *fs, struct ply_node *dir, uint64_t most, struct ply_dircache **out)
+{
+	return dircache_build(fs, dir, most, true, out);
+}
+
 static void cache_show(const struct ply_dircache *dc, const struct position *p, struct ply_dircache_entry *out)
 {
 	const struct ply_dcrec *rec = cache_rec(dc, p);
 
 	*out = (struct ply_dircache_entry){
-		.cookie = rec->cookie, .ino = rec->ino, .layer = rec->layer, .type = rec->type,
+		.cookie = rec->cookie, .ino = rec->ino, .layer = rec->layer, .end = rec->end, .type = rec->type,
 		.name = cache_name(dc, p),
 	};
 }
@@ -680,7 +690,7 @@ unsigned int ply_dircache_next(struct ply_dircache *dc, uint64_t after, struct p
 void ply_dircache_added(struct ply_fs *fs, struct ply_node *dir, const char *name, uint8_t type)
 {
 	struct ply_dircache *dc = ply_dircache_get(fs, dir);
-	struct ply_dcrec rec = { .layer = PLY_LAYER_UPPER, .type = type };
+	struct ply_dcrec rec = { .layer = PLY_LAYER_UPPER, .type = type & 0xf };
 	struct position p;
 	size_t before;
 	int r = 0;
@@ -689,6 +699,8 @@ void ply_dircache_added(struct ply_fs *fs, struct ply_node *dir, const char *nam
 		return;
 	before = dc->entries;
 	if (cache_find(dc, name, &p, &rec.cookie)) {
+		/* The lowers have it where they had it; of a name that is new nothing is known. */
+		rec.end = cache_rec(dc, &p)->end;
 		rec.cookie = cache_rec(dc, &p)->cookie;
 		rec.name = cache_rec(dc, &p)->name;
 		*cache_rec(dc, &p) = rec;

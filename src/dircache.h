@@ -16,6 +16,7 @@ struct ply_dircache_entry {
 	uint64_t cookie;	/* > 0; off of the dirent is this */
 	uint64_t ino;		/* st_ino if it is certain (lower or upper without origin); 0: must be looked up */
 	uint16_t layer;		/* topmost layer that has the name */
+	uint16_t end;		/* no layer from here on has it; 0: not known */
 	uint8_t type;		/* DT_*; never DT_UNKNOWN */
 	const char *name;
 };
@@ -36,6 +37,8 @@ void ply_dircaches_stats(struct ply_fs *fs, struct ply_dircache_stats *out);
  * pinned against dropping until ply_dircache_put().
  */
 int ply_dircache_build(struct ply_fs *fs, struct ply_node *dir, struct ply_dircache **out);
+/* The same for lookups that will follow, or -EFBIG: more than `most` bytes would be read (dcbuild.h). */
+int ply_dircache_build_within(struct ply_fs *fs, struct ply_node *dir, uint64_t most, struct ply_dircache **out);
 /* The cache if there is one, pinned; NULL otherwise. Caller holds dir->lock (reading is enough). */
 struct ply_dircache *ply_dircache_get(struct ply_fs *fs, struct ply_node *dir);
 void ply_dircache_put(struct ply_fs *fs, struct ply_dircache *dc);

@@ -14,7 +14,7 @@ static void dirfd_unhook(struct ply_graph *g, struct ply_dirfd *d)
 		d->owner->dirfd = NULL;
 	d->owner = NULL;
 	ply_list_del(&d->lru);
-	g->nfds--;
+	g->nfds -= !d->borrowed;
 }
 
 /* Takes up to `want` unused ones off, latest used last; they are chained by lru and belong to the caller. */
@@ -35,7 +35,8 @@ static void dirfd_close_list(struct ply_list *l)
 		struct ply_dirfd *d = ply_container_of(l->next, struct ply_dirfd, lru);
 
 		ply_list_del(&d->lru);
-		close(d->fd);
+		if (!d->borrowed)
+			close(d->fd);
 		free(d);
 	}
 }
@@ -56,7 +57,7 @@ void ply_dirfd_put(struct ply_graph *g, struct ply_dirfd *d)
 	pthread_mutex_lock(&g->fds_lock);
 	if (!--d->refs) {
 		if (!d->owner) {
-			g->nfds--;
+			g->nfds -= !d->borrowed;
 			ply_list_add(&gone, &d->lru);
 		} else if (!d->pinned) {
 			ply_list_add(&g->lru, &d->lru);
@@ -227,16 +228,41 @@ int ply_dir_set_upper(struct ply_graph *g, struct ply_node *dir)
 
 /* ---- opening ---- */
 
-static int dirfd_open(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld)
+static int dirfd_open(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, int flags)
 {
 	ply_autobuf path = { 0 };
 	struct ply_dirfd *base = NULL;
 	int r = dir_walk_up(g, dir, ld, &base, &path);
 
 	if (!r)
-		r = ply_sys_open_beneath(base ? base->fd : g->ls->layer[ld->layer].fd, path.data, O_PATH | O_DIRECTORY);
+		r = ply_sys_open_beneath(base ? base->fd : g->ls->layer[ld->layer].fd, path.data, flags | O_DIRECTORY);
 	ply_dirfd_put(g, base);
 	return r;
+}
+
+/* The one that is open, held, or NULL. */
+static struct ply_dirfd *dirfd_find(struct ply_graph *g, struct ply_ldir *ld)
+{
+	struct ply_dirfd *d;
+
+	PLY_MUTEX(lock, &g->fds_lock);
+	d = ld->dirfd;
+	if (d)
+		dirfd_hold(d);
+	return d;
+}
+
+int ply_dirfd_open_read(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld)
+{
+	const int flags = O_RDONLY | O_NONBLOCK;
+	struct ply_dirfd *d = dirfd_find(g, ld);
+	int fd;
+
+	if (!d)
+		return dirfd_open(g, dir, ld, flags);
+	fd = ply_sys_open(PLY_AT(d->fd, "."), flags | O_DIRECTORY, 0);
+	ply_dirfd_put(g, d);
+	return fd;
 }
 
 bool ply_dirfd_give_back(void *graph)
@@ -254,50 +280,76 @@ bool ply_dirfd_give_back(void *graph)
 	return some;
 }
 
-int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_dirfd **out)
+static struct ply_dirfd *dirfd_new(struct ply_ldir *ld, int fd, bool borrowed)
 {
-	struct ply_dirfd *fresh, *d;
-	struct ply_list gone;
-	int fd;
+	struct ply_dirfd *d = calloc(1, sizeof(*d));
 
+	if (!d)
+		return NULL;
+	d->fd = fd;
+	d->owner = ld;
+	d->borrowed = d->pinned = borrowed;
+	ply_list_init(&d->lru);
+	return d;
+}
+
+/* The new one, or that of another thread that was faster; held. */
+static struct ply_dirfd *dirfd_enter(struct ply_graph *g, struct ply_ldir *ld, struct ply_dirfd *fresh)
+{
+	struct ply_dirfd *d;
+	struct ply_list gone;
+
+	ply_list_init(&gone);
+	if (!fresh->borrowed)
+		ply_count(PLY_C_dirfd_opened, 1);
 	pthread_mutex_lock(&g->fds_lock);
 	d = ld->dirfd;
-	if (d)
-		dirfd_hold(d);
+	if (d) {
+		ply_list_add(&gone, &fresh->lru);
+	} else {
+		d = ld->dirfd = fresh;
+		g->nfds += !d->borrowed;
+		if (g->nfds > g->max_fds)
+			dirfd_evict(g, g->nfds - g->max_fds, &gone);
+	}
+	dirfd_hold(d);
 	pthread_mutex_unlock(&g->fds_lock);
+	dirfd_close_list(&gone);
+	return d;
+}
+
+int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_dirfd **out)
+{
+	/* A root needs no descriptor beside its layer's. */
+	bool root = dir->id == PLY_ROOT_ID;
+	struct ply_dirfd *d = dirfd_find(g, ld);
+	int fd;
+
 	if (d) {
 		*out = d;
 		return 0;
 	}
-	fresh = calloc(1, sizeof(*fresh));
-	if (!fresh)
-		return -ENOMEM;
-	fd = dirfd_open(g, dir, ld);
-	if (fd < 0) {
-		free(fresh);
+	fd = root ? g->ls->layer[ld->layer].fd : dirfd_open(g, dir, ld, O_PATH);
+	if (fd < 0)
 		return fd;
+	d = dirfd_new(ld, fd, root);
+	if (!d) {
+		if (!root)
+			close(fd);
+		return -ENOMEM;
 	}
-	fresh->fd = fd;
-	fresh->refs = 1;
-	fresh->owner = ld;
-	ply_list_init(&fresh->lru);
-	ply_list_init(&gone);
-	ply_count(PLY_C_dirfd_opened, 1);
-	pthread_mutex_lock(&g->fds_lock);
-	d = ld->dirfd;
-	if (d) {			/* another thread was faster */
-		dirfd_hold(d);
-		ply_list_add(&gone, &fresh->lru);
-	} else {
-		d = ld->dirfd = fresh;
-		g->nfds++;
-		if (g->nfds > g->max_fds)
-			dirfd_evict(g, g->nfds - g->max_fds, &gone);
-	}
-	pthread_mutex_unlock(&g->fds_lock);
-	dirfd_close_list(&gone);
-	*out = d;
+	*out = dirfd_enter(g, ld, d);
 	return 0;
+}
+
+void ply_dirfd_keep(struct ply_graph *g, struct ply_ldir *ld, int fd)
+{
+	struct ply_dirfd *d = dirfd_new(ld, fd, false);
+
+	if (d)
+		ply_dirfd_put(g, dirfd_enter(g, ld, d));
+	else
+		close(fd);
 }
 
 int ply_dirfd_pin(struct ply_graph *g, struct ply_node *dir)

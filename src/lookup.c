@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "lookup.h"
+#include "dcbuild.h"
 #include "log.h"
 #include "origin.h"
 #include "resolve.h"
@@ -8,13 +9,12 @@
 #include <errno.h>
 
 #define LOOKUP_NAME_MAX 255
-/* A cache is built after this many layers were asked in vain, per layer of the directory (fewer where there are many) ... */
+/* A cache is built after this many layers were asked in vain: for each layer of the directory; where there are many, in all ... */
 #define BUILD_PER_LAYER 4
-#define BUILD_PER_LAYER_MANY 2
+#define BUILD_PATIENCE 8
 #define BUILD_MANY 16
 /* ... and more for a big one: to read this much of it costs about as much as asking a layer. */
 #define BUILD_BYTES_PER_TRY 256
-#define BUILD_BYTES_FREE 4096
 
 int ply_lookup_check_name(const char *name)
 {
@@ -35,39 +35,102 @@ static unsigned int dir_layers(const struct ply_node *dir)
 	return dir->dir->nlower + (atomic_load(&dir->dir->upper) ? 1u : 0u);
 }
 
+/* What reading it costs. */
+static uint64_t ldir_bytes(struct ply_fs *fs, struct ply_node *dir, struct ply_ldir *ld)
+{
+	struct ply_dirfd *d;
+	struct stat st;
+	int r = ply_dirfd_get(fs->graph, dir, ld, &d);
+
+	if (r)
+		return 0;
+	r = ply_sys_stat(PLY_FD(d->fd), &st);
+	ply_dirfd_put(fs->graph, d);
+	return !r && st.st_size > PLY_DCBUILD_SMALL ? (uint64_t)st.st_size - PLY_DCBUILD_SMALL : 0;
+}
+
 static uint64_t dir_bytes(struct ply_fs *fs, struct ply_node *dir)
 {
 	unsigned int n = dir_layers(dir);
 	uint64_t bytes = 0;
 
-	for (unsigned int i = 0; i < n; i++) {
-		struct ply_ldir *ld = i < dir->dir->nlower ? &dir->dir->lower[i] : ply_dir_upper(dir);
-		struct ply_dirfd *d;
-		struct stat st;
-
-		if (ply_dirfd_get(fs->graph, dir, ld, &d))
-			continue;
-		if (!ply_sys_stat(PLY_FD(d->fd), &st) && st.st_size > BUILD_BYTES_FREE)
-			bytes += (uint64_t)st.st_size - BUILD_BYTES_FREE;
-		ply_dirfd_put(fs->graph, d);
-	}
+	for (unsigned int i = 0; i < n; i++)
+		bytes += ldir_bytes(fs, dir, i < dir->dir->nlower ? &dir->dir->lower[i] : ply_dir_upper(dir));
 	return bytes;
 }
 
-static bool dir_cache_pays(struct ply_fs *fs, struct ply_node *dir)
+/* How many layers must have been asked in vain, if nothing else is known. */
+static unsigned int dir_least(const struct ply_node *dir)
+{
+	unsigned int n = dir_layers(dir);
+
+	return n < BUILD_MANY ? n * BUILD_PER_LAYER : BUILD_PATIENCE;
+}
+
+/* Not before that many, then. */
+static void dir_cache_later(struct ply_node *dir, uint64_t need)
+{
+	atomic_store(&dir->dir->build_at, (unsigned int)ply_min(need, (uint64_t)UINT32_MAX));
+}
+
+/*
+ * *most: what reading it may cost. To read a small directory is no more than to ask it for a name that it does not have, so
+ * where there are many it is tried soon; the bottommost mostly has the most names, and is looked at before.
+ */
+static bool dir_cache_pays(struct ply_fs *fs, struct ply_node *dir, uint64_t *most)
 {
 	struct ply_dir *d = dir->dir;
-	unsigned int n = dir_layers(dir), tries = atomic_load(&d->lookups);
-	unsigned int least = n * (n < BUILD_MANY ? BUILD_PER_LAYER : BUILD_PER_LAYER_MANY);
+	unsigned int n = dir_layers(dir), tries = atomic_load(&d->lookups), least = dir_least(dir);
+	unsigned int build_at = atomic_load(&d->build_at);
 	uint64_t need;
 
-	if (n < 2 || tries < least || tries < atomic_load(&d->build_at) || atomic_load(&d->cache))
+	if (n < 2 || tries < least || tries < build_at || atomic_load(&d->cache))
 		return false;
+	*most = UINT64_MAX;
+	if (build_at)
+		return true;
+	if (n >= BUILD_MANY) {
+		*most = (uint64_t)n * BUILD_BYTES_PER_TRY;
+		if (ldir_bytes(fs, dir, &d->lower[d->nlower - 1]) <= *most)
+			return true;
+		*most = UINT64_MAX;
+	}
 	need = least + dir_bytes(fs, dir) / BUILD_BYTES_PER_TRY;
 	if (tries >= need)
 		return true;
-	atomic_store(&d->build_at, (unsigned int)ply_min(need, (uint64_t)UINT32_MAX));
+	dir_cache_later(dir, need);
 	return false;
+}
+
+static void dir_cache(struct ply_fs *fs, struct ply_node *dir)
+{
+	struct ply_dircache *dc;
+	uint64_t most, tries;
+	int r;
+
+	if (!dir_cache_pays(fs, dir, &most))
+		return;
+	{
+		PLY_WRLOCK(build, &dir->dir->lock);
+		r = ply_dircache_build_within(fs, dir, most, &dc);
+	}
+	if (!r) {
+		ply_dircache_put(fs, dc);
+		return;
+	}
+	/* Too big for so few, and then it is built whatever it takes; or it cannot be read. */
+	tries = atomic_load(&dir->dir->lookups);
+	dir_cache_later(dir, r == -EFBIG ? ply_max(tries, dir_least(dir) + dir_bytes(fs, dir) / BUILD_BYTES_PER_TRY) : 2 * tries);
+}
+
+/* How many layers a lookup may ask in vain before the names are read; 0: as many as there are. */
+static unsigned int dir_patience(const struct ply_node *dir)
+{
+	unsigned int tries = atomic_load(&dir->dir->lookups);
+
+	if (dir_layers(dir) < BUILD_MANY || atomic_load(&dir->dir->build_at))
+		return 0;
+	return tries < BUILD_PATIENCE ? BUILD_PATIENCE - tries : 1;
 }
 
 /* ---- a node for what was found ---- */
@@ -367,15 +430,15 @@ static int found_node(struct found *f, struct ply_node **out, struct stat *st)
 
 /* ---- lookup ---- */
 
-static int lookup_cold(struct ply_fs *fs, struct ply_node *dir, const char *name, unsigned int from,
+static int lookup_cold(struct ply_fs *fs, struct ply_node *dir, const char *name, const struct ply_resolve_hint *hint,
 		       struct ply_node **out, struct stat *st)
 {
-	int r;
+	int r, looked;
 
 	do {
 		struct found f = { .fs = fs, .dir = dir, .name = name };
 
-		r = ply_resolve(fs, dir, name, from, &f.res);
+		r = looked = ply_resolve(fs, dir, name, hint, &f.res);
 		if (f.res.wasted && dir_layers(dir) > 1)
 			atomic_fetch_add(&dir->dir->lookups, f.res.wasted);
 		if (!r) {
@@ -383,16 +446,18 @@ static int lookup_cold(struct ply_fs *fs, struct ply_node *dir, const char *name
 			r = found_node(&f, out, st);
 		}
 		ply_resolved_free(&f.res);
-	} while (r == -EAGAIN);
+	} while (r == -EAGAIN && !looked);
 	if (r == -ENOENT)
 		ply_count(PLY_C_lookup_negative, 1);
 	return r;
 }
 
-int ply_lookup_locked(struct ply_fs *fs, struct ply_node *dir, const char *name,
-		      struct ply_node **out, struct stat *st)
+/* -EAGAIN: after so many layers that were asked in vain; 0: never. */
+static int lookup_patiently(struct ply_fs *fs, struct ply_node *dir, const char *name, unsigned int patience,
+			    struct ply_node **out, struct stat *st)
 {
-	struct ply_dircache_entry e = { 0 };
+	struct ply_resolve_hint hint = { .patience = patience };
+	struct ply_dircache_entry e;
 	struct ply_dircache *dc;
 	struct ply_node *n;
 	int r;
@@ -426,24 +491,33 @@ int ply_lookup_locked(struct ply_fs *fs, struct ply_node *dir, const char *name,
 			ply_count(PLY_C_lookup_negative, 1);
 			return r;
 		}
+		hint = (struct ply_resolve_hint){ .from = e.layer, .end = e.end };
 	}
-	return lookup_cold(fs, dir, name, e.layer, out, st);
+	return lookup_cold(fs, dir, name, &hint, out, st);
+}
+
+int ply_lookup_locked(struct ply_fs *fs, struct ply_node *dir, const char *name,
+		      struct ply_node **out, struct stat *st)
+{
+	return lookup_patiently(fs, dir, name, 0, out, st);
 }
 
 int ply_lookup(struct ply_fs *fs, struct ply_node *dir, const char *name,
 	       struct ply_node **out, struct stat *st)
 {
-	struct ply_dircache *dc;
 	int r;
 
 	if (!S_ISDIR(dir->type))
 		return -ENOTDIR;
 	PLY_RDLOCK(tree, &fs->tree);
-	if (dir_cache_pays(fs, dir)) {
-		PLY_WRLOCK(build, &dir->dir->lock);
-		if (!ply_dircache_build(fs, dir, &dc))
-			ply_dircache_put(fs, dc);
+	dir_cache(fs, dir);
+	{
+		PLY_RDLOCK(lock, &dir->dir->lock);
+		r = lookup_patiently(fs, dir, name, dir_patience(dir), out, st);
+		if (r != -EAGAIN)
+			return r;
 	}
+	dir_cache(fs, dir);
 	PLY_RDLOCK(lock, &dir->dir->lock);
 	r = ply_lookup_locked(fs, dir, name, out, st);
 	return r;

@@ -489,16 +489,21 @@ static int look_lower(struct walk *w, const struct ply_layer *l, struct ply_ldir
 	return take_lower(w, &s, ld, path, redirected);
 }
 
-static int look_lowers(struct walk *w, unsigned int from)
+static int look_lowers(struct walk *w, const struct ply_resolve_hint *hint)
 {
 	struct ply_layers *ls = &w->fs->layers;
 	struct ply_dir *d = w->dir->dir;
-	unsigned int layer = ply_max(from, 1u), i = 0;
+	unsigned int layer = ply_max(hint->from, 1u), i = 0;
 	int r = 0;
 
 	while (!w->stop && layer < ls->first_data && !r) {
 		struct ply_ldir *ld = NULL;
 
+		/* What is known is known of the name, not of where a redirect leads. */
+		if (!w->redirected && hint->end && layer >= hint->end)
+			break;
+		if (hint->patience && w->out->wasted >= hint->patience)
+			return -EAGAIN;
 		if (!w->absolute) {
 			while (i < d->nlower && d->lower[i].layer < layer)
 				i++;
@@ -534,16 +539,16 @@ static int look_data(struct walk *w)
 	return dataref_new(ls->n - 1, path, &w->out->data);
 }
 
-int ply_resolve(struct ply_fs *fs, struct ply_node *dir, const char *name, unsigned int from,
+int ply_resolve(struct ply_fs *fs, struct ply_node *dir, const char *name, const struct ply_resolve_hint *hint,
 		struct ply_resolved *out)
 {
 	struct walk w = { .fs = fs, .dir = dir, .out = out };
 	int r = ply_buf_addstr(&w.path, name);
 
-	if (!r && !from)
+	if (!r && !hint->from)
 		r = look_upper(&w);
 	if (!r && !w.stop)
-		r = look_lowers(&w, from);
+		r = look_lowers(&w, hint);
 	if (!r && !w.found)
 		r = -ENOENT;
 	if (!r && w.metacopy)

@@ -34,15 +34,21 @@ struct ply_resolved {
 	unsigned int wasted;		/* layers that were asked in vain */
 };
 
+/* What is known of a name before it is looked for; all 0: nothing. */
+struct ply_resolve_hint {
+	unsigned int from;		/* the topmost layer that has it */
+	unsigned int end;		/* no layer from here on has it; 0: not known */
+	unsigned int patience;		/* so many layers may be asked in vain; 0: all */
+};
+
 void ply_resolved_free(struct ply_resolved *r);
 #define ply_autoresolved __attribute__((cleanup(ply_resolved_free))) struct ply_resolved
 
 /*
- * *out is zero before. from: the topmost layer that can have the name, known from the dircache (0: ask all).
- * -ENOENT absent; -EIO metacopy without data and other broken content; -EPERM a redirect that may not be
- * followed. Caller holds tree, and dir->lock unless tree for writing.
+ * *out is zero before. -ENOENT absent; -EIO metacopy without data and other broken content; -EPERM a redirect that may
+ * not be followed; -EAGAIN hint->patience came to its end. Caller holds tree, and dir->lock unless tree for writing.
  */
-int ply_resolve(struct ply_fs *fs, struct ply_node *dir, const char *name, unsigned int from,
+int ply_resolve(struct ply_fs *fs, struct ply_node *dir, const char *name, const struct ply_resolve_hint *hint,
 		struct ply_resolved *out);
 /* The same for an entry of work/index, whose lower (at layer, name of dir) was resolved to *low before. */
 int ply_resolve_indexed(struct ply_fs *fs, struct ply_node *dir, const char *name, const struct ply_resolved *low,

@@ -106,6 +106,21 @@ traced_call() # the daemon asks a layer each time; new names would make it list 
 	[ "$absent" -le $((COUNT + COUNT / 2 + 4)) ]
 }
 
+@test "60 layers: a directory of one of them is looked for there alone, the rest are not asked for each name" {
+	LAYERS=()
+	for i in {1..60}; do LAYERS+=("$T/l/$i"); done
+	mkdir -p "$T"/l/{1..60}/d
+	for i in {1..60}; do : >"$T/l/$i/d/n$i"; done
+	mkdir "$T/l/5/d/only5" "$T/l/30/d/only30" "$T/l/59/d/only59"
+	union_mount
+	f stat d type d
+	# one pass over the layers reads them all
+	syscalls f stat d/n50
+	[ "$COUNT" -le $((60 * 6 + 40)) ]
+	syscalls f stat d/only5 type d , stat d/only30 type d , stat d/only59 type d , stat d/n7 , '!ENOENT' stat d/absent
+	[ "$COUNT" -le 40 ]
+}
+
 @test "the table of descriptors has room from the start: no request waits while it grows" {
 	local limit room
 	union_mount

@@ -334,6 +334,97 @@ static void test_cache_pays(void **state)
 	stage_end();
 }
 
+#define MANY "l1 l2 l3 l4 l5 l6 l7 l8 l9 l10 l11 l12 l13 l14 l15 l16 l17 l18 l19 l20"
+
+/* Of many layers the listing is built by the first lookup that asks in vain; it knows where a name has its end, too. */
+static void test_cache_of_many(void **state)
+{
+	static const struct { const char *name; unsigned int layer, end; } want[] = {
+		{ "f8", 8, 9 }, { "d", 3, 8 }, { "e", 20, 21 }, { "cut", 2, 10 }, { "file", 4, 7 }, { "up", 0, 12 }, { "new", 0, 1 },
+	};
+	struct ply_dircache_entry e;
+	struct ply_dircache *dc;
+	struct stat st;
+	char name[32];
+
+	(void)state;
+	stage_begin("mkdir -p up/up up/new work " MANY " && for i in " MANY "; do : >$i/f${i#l}; done && mkdir l3/d l7/d l20/e l2/cut l9/cut "
+		    "l11/up l6/file && mknod l5/cut c 0 0 && : >l4/file && : >l3/d/above && : >l7/d/below && : >l9/cut/hidden && : >l11/up/low");
+	stage_open(MANY, true, "");
+	assert_int_equal(stage_look("f1", &st), 0);
+	assert_null(fs->root->dir->cache);
+	assert_int_equal(stage_look("f20", &st), 0);
+	assert_non_null(fs->root->dir->cache);
+	dc = ply_dircache_get(fs, fs->root);
+	for (size_t i = 0; i < PLY_ARRAY_SIZE(want); i++) {
+		assert_int_equal(ply_dircache_find(dc, want[i].name, &e), 0);
+		if (e.layer != want[i].layer || e.end != want[i].end)
+			fail_msg("%s: %u to %u", want[i].name, e.layer, e.end);
+	}
+	/* What is made in upper anew may have been hidden: nothing is known. What was there is below where it was. */
+	ply_dircache_added(fs, fs->root, "other", DT_DIR);
+	ply_dircache_added(fs, fs->root, "d", DT_DIR);
+	assert_int_equal(ply_dircache_find(dc, "other", &e), 0);
+	assert_int_equal(e.end, 0);
+	assert_int_equal(ply_dircache_find(dc, "d", &e), 0);
+	assert_int_equal(e.end, 8);
+	ply_dircache_put(fs, dc);
+	ply_dircache_drop(fs, fs->root);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 1; i <= 20; i++) {
+			snprintf(name, sizeof(name), "f%d", i);
+			assert_int_equal(stage_look(name, &st), 0);
+		}
+		assert_int_equal(stage_look("d/above", &st), 0);
+		assert_int_equal(stage_look("d/below", &st), 0);
+		assert_int_equal(stage_look("up/low", &st), 0);
+		assert_int_equal(stage_look("cut/hidden", &st), -ENOENT);
+		assert_int_equal(stage_look("e/x", &st), -ENOENT);
+		assert_int_equal(stage_look("nothing", &st), -ENOENT);
+		assert_non_null(fs->root->dir->cache);
+	}
+	stage_end();
+	/* What was read for lookups is open for them, as far as descriptors go. */
+	stage_begin("for i in " MANY "; do mkdir -p $i/d && : >$i/d/f${i#l}; done");
+	stage_open(MANY, false, "");
+	for (unsigned int max = 0; max <= 64; max += 16) {
+		struct ply_node *n = stage_node("d");
+		struct ply_graph_stats s;
+
+		fs->graph->max_fds = max;
+		ply_dircache_drop(fs, n);
+		assert_int_equal(stage_look("d/nothing", &st), -ENOENT);
+		ply_graph_stats(fs->graph, &s);
+		assert_in_range(s.dirfds, ply_min(max, 20u), max + 1);
+		for (int i = 1; i <= 20; i++) {
+			snprintf(name, sizeof(name), "d/f%d", i);
+			assert_int_equal(stage_look(name, &st), 0);
+			assert_int_equal(stage_look("d/nothing", &st), -ENOENT);
+		}
+		assert_non_null(n->dir->cache);
+		ply_graph_stats(fs->graph, &s);
+		assert_in_range(s.dirfds, max < 20 ? max : 20, max + 1);
+		ply_node_put(fs->graph, n);
+	}
+	stage_end();
+	/* A big one is not read for the sake of one name. */
+	stage_begin("mkdir " MANY " && for i in " MANY "; do : >$i/f${i#l}; done && seq 0 2999 | sed 's|^|l20/a-long-name|' | xargs touch");
+	stage_open(MANY, false, "");
+	assert_int_equal(stage_look("nothing", &st), -ENOENT);
+	assert_null(fs->root->dir->cache);
+	for (int i = 0; i < 3000 && !fs->root->dir->cache; i++) {
+		snprintf(name, sizeof(name), "a-long-name%d", i);
+		assert_int_equal(stage_look(name, &st), 0);
+	}
+	assert_non_null(fs->root->dir->cache);
+	stage_end();
+	stage_begin("mkdir " MANY " && seq 0 2999 | sed 's|^|l10/a-long-name|' | xargs touch");
+	stage_open(MANY, false, "");
+	assert_int_equal(stage_look("nothing", &st), -ENOENT);
+	assert_null(fs->root->dir->cache);
+	stage_end();
+}
+
 /* Deeper than PATH_MAX. */
 static void test_deep(void **state)
 {
@@ -658,6 +749,7 @@ int main(void)
 		cmocka_unit_test(test_hardlinks),
 		cmocka_unit_test(test_shared_inode),
 		cmocka_unit_test(test_cache_pays),
+		cmocka_unit_test(test_cache_of_many),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_kernel),
 	};
