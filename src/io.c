@@ -79,23 +79,28 @@ static int io_fd_to_write(struct ply_fs *fs, struct ply_handle *h, bool kill, in
 	return 0;
 }
 
-ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+/* 0: all of it; -errno: *done bytes */
+static int io_write_all(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill, size_t *done)
 {
-	size_t done = 0;
-	ssize_t n = 0;
 	int fd, err = io_fd_to_write(fs, h, kill, &fd);
 
-	if (err)
-		return err;
-	while (done < size) {
-		n = ply_sys_pwrite(fd, (const char *)buf + done, size - done, off + (off_t)done);
-		if (n <= 0)
-			break;
-		done += (size_t)n;
+	for (*done = 0; !err && *done < size;) {
+		ssize_t n = ply_sys_pwrite(fd, (const char *)buf + *done, size - *done, off + (off_t)*done);
+
+		if (n > 0)
+			*done += (size_t)n;
+		else
+			err = n < 0 ? (int)n : -EIO;
 	}
-	if (!done && size)
-		return n < 0 ? n : -EIO;
-	return (ssize_t)done;
+	return err;
+}
+
+ssize_t ply_io_write(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
+{
+	size_t done;
+	int err = io_write_all(fs, h, buf, size, off, kill, &done);
+
+	return done ? (ssize_t)done : err;
 }
 
 #define IO_TIMES 64
@@ -146,16 +151,17 @@ static void io_mtime_restore(struct ply_fs *fs, struct ply_handle *h, int fd, co
 ssize_t ply_io_write_back(struct ply_fs *fs, struct ply_handle *h, const void *buf, size_t size, off_t off, bool kill)
 {
 	struct io_mtime t;
-	ssize_t n;
+	size_t done;
 	int fd, err;
 
 	err = ply_handle_fd(fs, h, &fd);
 	if (err)
 		return err;
 	io_mtime_hold(fs, h, fd, &t);
-	n = ply_io_write(fs, h, buf, size, off, kill);
-	io_mtime_restore(fs, h, fd, &t, n >= 0);
-	return n;
+	err = io_write_all(fs, h, buf, size, off, kill, &done);
+	io_mtime_restore(fs, h, fd, &t, done || !err);
+	/* Nobody looks at how much it was (kernel: fuse_writepage_end()): the pages would be called clean, and lost. */
+	return err ? err : (ssize_t)size;
 }
 
 int ply_io_fallocate(struct ply_fs *fs, struct ply_handle *h, int mode, off_t off, off_t len, bool kill)
