@@ -52,7 +52,8 @@ static void fs_probe(struct ply_layerfs *f, int fd)
 {
 	if (ply_sys_fs_magic(fd, &f->magic))
 		f->magic = 0;
-	if (ply_sys_fs_uuid(fd, f->uuid))
+	f->knows_uuid = !ply_sys_fs_uuid(fd, f->uuid);
+	if (!f->knows_uuid)
 		memset(f->uuid, 0, sizeof(f->uuid));
 	f->root_fd = ply_sys_open(PLY_FD(fd), O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
 	f->has_handles = fs_has_handles(f, fd);

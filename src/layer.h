@@ -20,7 +20,8 @@
 struct ply_layerfs {
 	dev_t dev;
 	uint64_t magic;
-	uint8_t uuid[16];		/* zero where the kernel cannot tell, or the filesystem has none */
+	uint8_t uuid[16];		/* zero where the kernel does not tell, or the filesystem has none */
+	bool knows_uuid;		/* the kernel tells it, or an overlayfs has noted it in upper */
 	bool has_uuid;			/* no other entry has the same: an origin's uuid leads here (zero counts, as in the kernel) */
 	bool has_handles;		/* name_to_handle_at works, and its handles outlive a remount (FUSE's do not) */
 	bool can_open_handles;		/* open_by_handle_at works for us */

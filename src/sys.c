@@ -915,15 +915,29 @@ static int fs_uuid(int fd, uint8_t uuid[16])
 	return 0;
 }
 
+/* Does this kernel tell of a uuid at all? Its own tmpfs has one since it does. */
+static bool fs_uuid_is_told(void)
+{
+	struct ply_fsuuid2 any = { 0 };
+	ply_autofd fd = memfd_create("uuid", MFD_CLOEXEC);
+
+	return fd >= 0 && !ply_sys_ioctl(fd, PLY_IOC_GETFSUUID, &any);
+}
+
 int ply_sys_fs_uuid(int fd, uint8_t uuid[16])
 {
 	ply_autofd again = -1;
 	int r = fs_uuid(fd, uuid);
 
-	if (r != -EBADF)
-		return r;
-	again = reopen(fd, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
-	return again < 0 ? again : fs_uuid(again, uuid);
+	if (r == -EBADF) {
+		again = reopen(fd, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+		r = again < 0 ? again : fs_uuid(again, uuid);
+	}
+	if (r == -ENOTTY && fs_uuid_is_told()) {
+		memset(uuid, 0, 16);
+		return 0;
+	}
+	return r;
 }
 
 /* --- directories --- */

@@ -126,7 +126,7 @@ ssize_t ply_sys_listxattr_alloc(struct ply_at at, char **list);
 int ply_sys_handle(struct ply_at at, int *type, uint8_t fid[128]);
 /* open_by_handle_at(2) with O_PATH; mount_fd any fd on that filesystem: what it opens is on mount_fd's mount, and no more writable. -EPERM without CAP_DAC_READ_SEARCH. */
 int ply_sys_open_handle(int mount_fd, int type, const uint8_t *fid, unsigned int len);
-/* The superblock's uuid, also before Linux 6.9 for ext4, xfs and btrfs; -ENOTTY/-EOPNOTSUPP where the kernel cannot tell. */
+/* The superblock's uuid, zeros where it has none; -ENOTTY/-EOPNOTSUPP where it is not told: before Linux 6.9 but for ext4, xfs, btrfs. */
 int ply_sys_fs_uuid(int fd, uint8_t uuid[16]);
 
 /* --- directories --- */

@@ -626,27 +626,43 @@ static int index_clean(struct ply_workdir *w)
 	return 0;
 }
 
+/*
+ * What the handle of a layer's root is noted as: by us, or by the kernel's overlayfs, which knows each filesystem's uuid
+ * and takes no other. Where it is not told to us, it is learnt there, and nothing is noted.
+ */
+static int index_bind_to(struct ply_workdir *w, const struct ply_layer *l, struct ply_at at, enum ply_ovl_attr attr)
+{
+	const struct ply_layer *upper = w->ls->upper;
+	struct ply_layerfs *f = &w->ls->fs[l->fs];
+	struct ply_fh self, seen;
+	int r = handle_of(w->ls, l, attr == OVL_UPPER, &self);
+
+	if (r)
+		return r;
+	r = read_handle(upper, at, attr, &seen);
+	if (r == -ENODATA)
+		return f->knows_uuid ? write_handle(upper, at, attr, &self) : 0;
+	if (r)
+		return r;
+	if (!same_handle(&self, &seen))
+		return -ESTALE;
+	if (!f->knows_uuid && !uuid_is_null(seen.uuid)) {
+		memcpy(f->uuid, seen.uuid, sizeof(f->uuid));
+		f->knows_uuid = true;
+	}
+	return 0;
+}
+
 /* The index belongs to one upper; an upper whose root has no origin gets that of the first lower. */
 static int index_bind(struct ply_workdir *w)
 {
 	const struct ply_layer *upper = w->ls->upper;
-	struct ply_fh self, seen, lower;
-	int r = handle_of(w->ls, upper, true, &self);
+	int r = index_bind_to(w, upper, PLY_FD(w->index_fd), OVL_UPPER);
 
 	if (r)
 		return r;
-	r = read_handle(upper, PLY_FD(w->index_fd), OVL_UPPER, &seen);
-	if (!r && !same_handle(&self, &seen))
-		return -ESTALE;
-	if (r == -ENODATA)
-		r = write_handle(upper, PLY_FD(w->index_fd), OVL_UPPER, &self);
-	if (r)
-		return r;
-	r = read_handle(upper, PLY_FD(upper->fd), OVL_ORIGIN, &seen);
-	if (r != -ENODATA)
-		return 0;
-	r = handle_of(w->ls, &w->ls->layer[1], false, &lower);
-	return r ? r : write_handle(upper, PLY_FD(upper->fd), OVL_ORIGIN, &lower);
+	r = index_bind_to(w, &w->ls->layer[1], PLY_FD(upper->fd), OVL_ORIGIN);
+	return r == -ESTALE || r == -EINVAL ? 0 : r;	/* another first lower than then: of no matter to us */
 }
 
 static const char *index_obstacle(const struct ply_workdir *w)

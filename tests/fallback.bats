@@ -144,3 +144,38 @@ more
 @test "no FS_IOC_GETFSUUID: the kernel takes ext4 with our index" { uuid_on ext4 64M; }
 @test "no FS_IOC_GETFSUUID: the kernel takes xfs with our index" { uuid_on xfs 320M; }
 @test "no FS_IOC_GETFSUUID: the kernel takes btrfs with our index" { uuid_on btrfs 200M; }
+
+# Nor is there another way to ask for the uuid: what the kernel has noted tells it.
+@test "no FS_IOC_GETFSUUID, on tmpfs: the kernel takes our index, we take the kernel's" {
+	local opts
+	need_kernel_overlay
+	fs_tmpfs "$T/disk" size=16m
+	mkdir "$T/disk/l" "$T/disk/u" "$T/disk/w"
+	cp -a "$L/." "$T/disk/l/"
+	ln "$T/disk/l/d/x" "$T/disk/l/f2"
+	LAYERS=("$T/disk/l") UPPER=$T/disk/u WORK=$T/disk/w
+	opts=lowerdir=$T/disk/l,upperdir=$T/disk/u,workdir=$T/disk/w,index=on
+	masked uuid
+	union_mount index=on
+	echo more >>"$M/a2"
+	says "$M/a" "one
+more
+"
+	union_umount
+	mount -i -t overlay overlay -o "$opts" "$M"
+	says "$M/a2" "one
+more
+"
+	echo more >>"$M/f2"
+	umount "$M"
+	union_mount index=on
+	says "$M/d/x" "$(cat "$M/f2")
+"
+	f stat d/x same f2
+	f chmod d/x 0600 , stat f2 mode 600
+	union_umount
+	mount -i -t overlay overlay -o "$opts" "$M"
+	f stat d/x same f2 , stat f2 mode 600
+	umount "$M"
+	RECHECK=no
+}
