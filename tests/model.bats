@@ -30,7 +30,9 @@ prepare()
 	nopassthrough) RUN+=(--sgid-lax --cached --without=setcap) ;;
 	# Symlinks, fifos and the like cannot carry user.* attributes, so that no origin is found after a remount.
 	userns) RUN+=(--sgid-lax --cached --forget-ino --without=setcap) ;;
-	*) RUN+=(--sgid-lax --root-strips) ;;
+	*)
+		# else as in nopassthrough
+		if has_passthrough; then RUN+=(--sgid-lax --root-strips); else RUN+=(--sgid-lax --cached --without=setcap); fi ;;
 	esac
 	mkdir "$T/plain"
 }
@@ -125,6 +127,11 @@ take_turns()
 	need_kernel_overlay
 	TURN=0
 	like_the_kernel
+	# The overlayfs of older kernels has no O_TMPFILE
+	mkdir "$T/tmpfile" "$T/tmpfile"/{l,u,w,m}
+	mount -i -t overlay overlay -o "lowerdir=$T/tmpfile/l,upperdir=$T/tmpfile/u,workdir=$T/tmpfile/w" "$T/tmpfile/m"
+	"$FSOP" -C "$T/tmpfile/m" open t . rw+tmpfile 2>/dev/null || RUN+=(--without=tmpfile)
+	umount "$T/tmpfile/m"
 	RUN+=(--forget-ino --remount-every=$((OPS / 8)))
 	model_run 4 take_turns
 	union_umount

@@ -720,6 +720,7 @@ MKFS = {"ext4": (["mkfs.ext4", "-q", "-F", "-b", "4096", "-J", "size=4"], "64M",
 
 
 def attach(image, where, kind, data):
+    os.stat(image)  # a file of FUSE has no size before it is asked for it, and the loop device of older kernels does not ask
     loop = run("losetup", "-f", "--show", image).stdout.decode().strip()
     try:
         mount(loop, where, kind, 0, data or None)

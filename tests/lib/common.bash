@@ -492,6 +492,14 @@ need_root() # of the initial user namespace: devices, trusted xattrs, loop mount
 	case $PLY_SUITE in userns|plainuser) skip "needs root: ${*:-}" ;; esac
 }
 
+# Can a mount have passthrough here at all?
+has_passthrough()
+{
+	mkdir -p "$T/pl" "$T/pm"; : >"$T/pl/f"
+	"$PLYFS" -o "lowerdir=$T/pl,passthrough=required" "$T/pm" 2>/dev/null 3>&- || return 1
+	umount "$T/pm"
+}
+
 need_kernel_overlay()
 {
 	need_root
