@@ -157,7 +157,16 @@ static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char 
  */
 #define APART_PLACES 16
 
-static int own_dir_apart(int base, const char *name)
+static int own_dir_plain(int base, const char *name, bool *made)
+{
+	int r = ply_sys_mkdir(PLY_AT(base, name), 0700);
+
+	*made = !r;
+	return r;
+}
+
+/* Sets *made, false before, unless it takes one that a crash has left. */
+static int own_dir_apart(int base, const char *name, bool *made)
 {
 	char tmp[PLY_TMP_MAX];
 	unsigned int generation;
@@ -167,13 +176,14 @@ static int own_dir_apart(int base, const char *name)
 	if (!ply_sys_stat(PLY_AT(base, name), &st))
 		return -EEXIST;
 	if (ply_sys_ioctl(base, FS_IOC_GETFLAGS, &flags) || ply_sys_ioctl(base, FS_IOC_GETVERSION, &generation))
-		return ply_sys_mkdir(PLY_AT(base, name), 0700);
+		return own_dir_plain(base, name, made);
 	top = flags | FS_TOPDIR_FL;
 	if (top == flags || ply_sys_ioctl(base, FS_IOC_SETFLAGS, &top))
-		return ply_sys_mkdir(PLY_AT(base, name), 0700);
+		return own_dir_plain(base, name, made);
 	snprintf(tmp, sizeof(tmp), "#work%x", generation & (APART_PLACES - 1));
 	r = ply_sys_mkdir(PLY_AT(base, tmp), 0700);
 	(void)ply_sys_ioctl(base, FS_IOC_SETFLAGS, &flags);
+	*made = !r;
 	if (!r || r == -EEXIST)
 		r = ply_sys_rename(PLY_AT(base, tmp), PLY_AT(base, name), 0);
 	return r;
@@ -195,24 +205,31 @@ static bool is_apart(const struct ply_workdir *w)
 	       !ply_sys_ioctl(w->fd, FS_IOC_GETFLAGS, &work) && (up | kept) == (work | kept);
 }
 
-/* Of a new directory, what it inherited from a default ACL or a set-group-ID parent: changed only where there is something. */
+/*
+ * Of a new directory, what it inherited from a default ACL or a set-group-ID parent: changed only where there is something. It
+ * has no other ACL than one that comes with a default one.
+ */
 static void own_dir_inherits_nothing(struct ply_at at, int fd)
 {
-	static const char *const acls[] = { "system.posix_acl_default", "system.posix_acl_access" };
 	struct stat st;
 
-	for (size_t i = 0; i < PLY_ARRAY_SIZE(acls); i++)
-		if (ply_sys_getxattr(PLY_FD(fd), acls[i], NULL, 0) >= 0)
-			(void)ply_sys_removexattr(at, acls[i]);
+	if (ply_sys_getxattr(PLY_FD(fd), "system.posix_acl_default", NULL, 0) >= 0) {
+		(void)ply_sys_removexattr(at, "system.posix_acl_default");
+		(void)ply_sys_removexattr(at, "system.posix_acl_access");
+	}
 	if (ply_sys_stat(PLY_FD(fd), &st) || (st.st_mode & 07777) != 0700)
 		ply_rmtree_make_ours(at);
 }
 
-/* Opens a directory of ours, made where missing. What lies about its access is undone, as the kernel does. */
-static int own_dir(int base, const char *name, bool apart)
+/*
+ * Opens a directory of ours, made where missing. What lies about its access is undone, as the kernel does. *made, which may be
+ * NULL: it is new, and nothing is in it.
+ */
+static int own_dir(int base, const char *name, bool apart, bool *made)
 {
 	struct ply_at at = PLY_AT(base, name);
-	int r = apart ? own_dir_apart(base, name) : ply_sys_mkdir(at, 0700), fd;
+	bool fresh = false;
+	int r = apart ? own_dir_apart(base, name, &fresh) : own_dir_plain(base, name, &fresh), fd;
 
 	if (r && r != -EEXIST)
 		return r;
@@ -224,6 +241,8 @@ static int own_dir(int base, const char *name, bool apart)
 	}
 	if (!r && fd >= 0)
 		own_dir_inherits_nothing(at, fd);
+	if (fd >= 0 && made)
+		*made = fresh;
 	return fd;
 }
 
@@ -273,11 +292,11 @@ static int check_incompat(int work, const char *path, char *err, size_t errlen)
 /* file_name: in work, of which the marker can be another name. */
 static int mark_volatile(int work, const char *file_name)
 {
-	ply_autofd incompat = own_dir(work, "incompat", false), marker = -1, file = -1;
+	ply_autofd incompat = own_dir(work, "incompat", false, NULL), marker = -1, file = -1;
 
 	if (incompat < 0)
 		return incompat;
-	marker = own_dir(incompat, "volatile", false);
+	marker = own_dir(incompat, "volatile", false, NULL);
 	if (marker < 0)
 		return marker;
 	if (!ply_sys_link(PLY_AT(work, file_name), PLY_AT(marker, "dirty")))
@@ -394,6 +413,10 @@ static void probe_link(struct ply_workdir *w, const char *name)
 {
 	struct ply_at to = PLY_AT(w->index_fd, name);
 
+	/* The file has its name from a link: there are any. */
+	w->ls->can.link = w->ls->can.tmpfile;
+	if (w->ls->can.link)
+		return;
 	w->ls->can.link = !ply_sys_link(PLY_AT(w->fd, name), to);
 	if (w->ls->can.link)
 		(void)ply_sys_unlink(to);
@@ -679,6 +702,7 @@ static const char *index_obstacle(const struct ply_workdir *w)
 
 static int index_open(struct ply_workdir *w, const char *name, const struct ply_options *opt, char *err, size_t errlen)
 {
+	bool made = false;
 	const char *why;
 	int r;
 
@@ -686,7 +710,7 @@ static int index_open(struct ply_workdir *w, const char *name, const struct ply_
 		return 0;
 	why = index_obstacle(w);
 	if (!why) {
-		w->index_fd = own_dir(w->base_fd, "index", false);
+		w->index_fd = own_dir(w->base_fd, "index", false, &made);
 		if (w->index_fd >= 0)
 			probe_link(w, name);
 		if (w->index_fd >= 0 && !w->ls->can.link) {
@@ -700,7 +724,7 @@ static int index_open(struct ply_workdir *w, const char *name, const struct ply_
 		return 0;
 	}
 	r = w->index_fd < 0 ? w->index_fd : index_bind(w);
-	if (!r)
+	if (!r && !made)
 		r = index_clean(w);
 	w->index = !r;
 	if (!r)
@@ -721,17 +745,18 @@ static int index_open(struct ply_workdir *w, const char *name, const struct ply_
 static int workdir_open(struct ply_workdir *w, const struct ply_options *opt, char *err, size_t errlen)
 {
 	char name[PLY_TMP_MAX];
+	bool made = false;
 	int r = lock_both(w, opt, err, errlen);
 
 	if (r)
 		return r;
-	w->fd = own_dir(w->base_fd, "work", true);
+	w->fd = own_dir(w->base_fd, "work", true, &made);
 	if (w->fd < 0)
 		return fail(err, errlen, w->fd, "workdir '%s': %s/work: %s", opt->work, opt->work, strerror(-w->fd));
-	r = check_incompat(w->fd, opt->work, err, errlen);
+	r = made ? 0 : check_incompat(w->fd, opt->work, err, errlen);
 	if (r)
 		return r;
-	r = ply_workdir_empty(w->fd);
+	r = made ? 0 : ply_workdir_empty(w->fd);
 	if (r)
 		return fail(err, errlen, r, "workdir '%s': what is left in %s/work cannot be removed: %s", opt->work,
 			    opt->work, strerror(-r));
