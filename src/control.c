@@ -387,9 +387,12 @@ static int control_open_dir(const struct ply_layers *ls, char **out)
 		return -ENOENT;
 	if (!path)
 		return -ENOMEM;
-	if (mkdir(path, 0700) && errno != EEXIST)
-		return -errno;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		if (mkdir(path, 0700) && errno != EEXIST)
+			return -errno;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	}
 	if (fd < 0 || fstat(fd, &st))
 		return -errno;
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
@@ -398,11 +401,28 @@ static int control_open_dir(const struct ply_layers *ls, char **out)
 	return ply_take_fd(&fd);
 }
 
+/* The socket's own mode is what its name in the directory gets. */
+static int control_bind(struct ply_control *c, const struct sockaddr_un *a)
+{
+	const struct sockaddr *name = (const struct sockaddr *)(const void *)a;
+
+	if (fchmod(c->listen, 0600))
+		return -errno;
+	if (!bind(c->listen, name, sizeof(*a)))
+		return 0;
+	if (errno != EADDRINUSE)
+		return -errno;
+	/* What a daemon that was killed left: device numbers in use are unique. */
+	unlinkat(c->dir, c->name, 0);
+	return bind(c->listen, name, sizeof(*a)) ? -errno : 0;
+}
+
 static int control_listen(struct ply_control *c)
 {
 	ply_autofree char *path = NULL;
 	struct sockaddr_un a;
 	struct stat st;
+	int r;
 
 	c->dir = control_open_dir(&ply_session_fs(c->session)->layers, &path);
 	if (c->dir < 0)
@@ -411,11 +431,10 @@ static int control_listen(struct ply_control *c)
 	if (c->listen < 0)
 		return -errno;
 	control_address(&a, path, c->dir, c->name);
-	/* What a daemon that was killed left: device numbers in use are unique. */
-	unlinkat(c->dir, c->name, 0);
-	if (fchmod(c->listen, 0600) || bind(c->listen, (struct sockaddr *)&a, sizeof(a)) ||
-	    fchmodat(c->dir, c->name, 0600, 0) || listen(c->listen, 8) ||
-	    fstatat(c->dir, c->name, &st, AT_SYMLINK_NOFOLLOW))
+	r = control_bind(c, &a);
+	if (r)
+		return r;
+	if (listen(c->listen, 8) || fstatat(c->dir, c->name, &st, AT_SYMLINK_NOFOLLOW))
 		return -errno;
 	c->ino = st.st_ino;
 	return 0;

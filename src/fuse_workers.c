@@ -10,7 +10,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #define WORKERS_TICK 2000000		/* ns */
 #define WORKERS_HELD 500000		/* ns asleep in one request: whoever waits behind it has waited long enough */
@@ -28,7 +31,8 @@ struct worker {
 	/* The watch's, and what does not change. */
 	_Alignas(64) struct ply_workers *all;
 	pthread_t thread;
-	_Atomic int stat;			/* its own file in /proc; -1: there is none */
+	_Atomic pid_t tid;			/* 0: it has not begun */
+	int stat;				/* its file in /proc; -1: not opened yet */
 	int64_t last_busy, last_since;
 	uint64_t last_served;
 	pthread_cond_t go;		/* not parked any more */
@@ -154,7 +158,7 @@ static void *worker_main(void *arg)
 	sigemptyset(&wake);
 	sigaddset(&wake, PLY_WORKERS_WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
-	w->stat = open("/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
+	atomic_store(&w->tid, (pid_t)syscall(SYS_gettid));
 	while (!atomic_load_explicit(&p->exiting, memory_order_relaxed)) {
 		if (atomic_load_explicit(&p->readers, memory_order_relaxed) >
 		    atomic_load_explicit(&p->want, memory_order_relaxed)) {
@@ -220,11 +224,17 @@ static bool workers_pending(struct ply_workers *p)
 /* Does it sleep in the request that the tick saw? What cannot be known counts as sleep. */
 static bool worker_sleeps(struct worker *w)
 {
-	int fd = w->stat;
 	char text[128];
-	ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
 	const char *end;
+	ssize_t n = 0;
 
+	/* Most mounts never need to know. */
+	if (w->stat < 0) {
+		snprintf(text, sizeof(text), "/proc/self/task/%d/stat", (int)atomic_load(&w->tid));
+		w->stat = open(text, O_RDONLY | O_CLOEXEC);
+	}
+	if (w->stat >= 0)
+		n = pread(w->stat, text, sizeof(text) - 1, 0);
 	/* Meanwhile it may have come to its end, and sleep in read(2). */
 	if (atomic_load(&w->since) != w->last_since)
 		return false;

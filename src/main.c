@@ -135,6 +135,10 @@ static void open_standard_fds(void)
 {
 	int fd;
 
+	for (fd = 0; fd <= 2 && fcntl(fd, F_GETFD) >= 0; fd++)
+		;
+	if (fd > 2)
+		return;
 	do {
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= 2);
