@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_notify.h"
+#include "fuse_guard.h"
 #include "util.h"
 #include <errno.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@ struct notice {
 struct ply_notify {
 	struct fuse_session *se;
 	pthread_t thread;
+	struct ply_guard guard;		/* the thread's, and when it has ended whoever joined it */
 	pthread_mutex_t lock;		/* leaf */
 	pthread_cond_t more;
 	struct ply_list queue;
@@ -25,6 +27,7 @@ static void *notify_work(void *arg)
 {
 	struct ply_notify *n = arg;
 
+	ply_guard_start(&n->guard, fuse_session_fd(n->se));
 	pthread_mutex_lock(&n->lock);
 	while (!n->stop) {
 		struct notice *t;
@@ -55,6 +58,7 @@ int ply_notify_start(struct ply_notify **out, struct fuse_session *se)
 	if (!n)
 		return -ENOMEM;
 	n->se = se;
+	n->guard = (struct ply_guard)PLY_GUARD_INIT;
 	pthread_mutex_init(&n->lock, NULL);
 	pthread_cond_init(&n->more, NULL);
 	ply_list_init(&n->queue);
@@ -72,8 +76,10 @@ void ply_notify_stop(struct ply_notify *n)
 	n->running = false;
 	pthread_cond_signal(&n->more);
 	pthread_mutex_unlock(&n->lock);
-	if (running)
-		pthread_join(n->thread, NULL);
+	if (!running)
+		return;
+	pthread_join(n->thread, NULL);
+	ply_guard_stop(&n->guard);
 }
 
 void ply_notify_free(struct ply_notify *n)
