@@ -28,6 +28,10 @@
 #define SYS_listxattrat 465
 #define SYS_removexattrat 466
 #endif
+#ifndef SYS_statmount
+#define SYS_statmount 457			/* Linux 6.8, these two */
+#define SYS_listmount 458
+#endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
@@ -90,6 +94,32 @@ struct ply_mount_attr {
 	uint64_t propagation;
 	uint64_t userns_fd;
 };
+
+/* struct mnt_id_req and struct statmount of <linux/mount.h>, as of Linux 6.8; strings are offsets in str */
+struct ply_mnt_id_req {
+	uint32_t size, spare;
+	uint64_t mnt_id, param;
+};
+struct ply_statmount {
+	uint32_t size, mnt_opts;
+	uint64_t mask;
+	uint32_t sb_dev_major, sb_dev_minor;
+	uint64_t sb_magic;
+	uint32_t sb_flags, fs_type;
+	uint64_t mnt_id, mnt_parent_id;
+	uint32_t mnt_id_old, mnt_parent_id_old;
+	uint64_t mnt_attr, mnt_propagation, mnt_peer_group, mnt_master, propagate_from;
+	uint32_t mnt_root, mnt_point;
+	uint64_t later[50];
+	char str[];
+};
+#define PLY_STATMOUNT_SB_BASIC 0x1
+#define PLY_STATMOUNT_MNT_BASIC 0x2
+#define PLY_STATMOUNT_MNT_ROOT 0x8
+#define PLY_STATMOUNT_MNT_POINT 0x10
+#define PLY_LSMT_ROOT UINT64_MAX
+#define PLY_STATX_MNT_ID_UNIQUE 0x4000
+#define PLY_MOUNT_ATTR_IDMAP 0x00100000
 
 /* struct xattr_args of <linux/xattr.h> */
 struct ply_xattr_args {

@@ -1,14 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "mountinfo.h"
 
+#include "compat.h"
 #include "sys.h"
 #include <errno.h>
 #include <limits.h>
 
+#ifndef OVERLAYFS_SUPER_MAGIC
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#endif
+
 /* Deeper than this is no place for a layer. */
 #define ANCESTORS_MAX 65536
 
+/* --- one by one --- */
+
+#define ASK_AT_ONCE 128
+#define ASK_STRINGS 16384
+
+static bool mount_ask(uint64_t id, uint64_t what, struct ply_statmount *out, size_t size)
+{
+	struct ply_mnt_id_req req = { .size = sizeof(req), .mnt_id = id, .param = what };
+
+	return !syscall(SYS_statmount, &req, out, size, 0) && (out->mask & what) == what;
+}
+
+/* Can all mounts be asked, and is none an overlayfs, whose options are to be read? */
+static bool no_overlay(void)
+{
+	struct ply_mnt_id_req req = { .size = sizeof(req), .mnt_id = PLY_LSMT_ROOT };
+	uint64_t id[ASK_AT_ONCE];
+	struct ply_statmount m;
+	long n;
+
+	do {
+		n = syscall(SYS_listmount, &req, id, PLY_ARRAY_SIZE(id), 0);
+		for (long i = 0; i < n; i++)
+			if (!mount_ask(id[i], PLY_STATMOUNT_SB_BASIC, &m, sizeof(m)) || m.sb_magic == OVERLAYFS_SUPER_MAGIC)
+				return false;
+		if (n > 0)
+			req.param = id[n - 1];
+	} while (n == (long)PLY_ARRAY_SIZE(id));
+	/* There is "/" at least. */
+	return n > 0 || (!n && req.param);
+}
+
 int ply_mountinfo_read(struct ply_mountinfo *mi)
+{
+	if (!no_overlay())
+		return ply_mountinfo_read_text(mi);
+	*mi = (struct ply_mountinfo){ .ask = true };
+	return 0;
+}
+
+/* --- all of them, as text --- */
+
+int ply_mountinfo_read_text(struct ply_mountinfo *mi)
 {
 	ply_autofd fd = ply_sys_open_path("/proc/self/mountinfo", O_RDONLY);
 	ply_autobuf b = { 0 };
@@ -28,6 +75,7 @@ int ply_mountinfo_read(struct ply_mountinfo *mi)
 			break;
 	}
 	b.data[b.len] = '\0';
+	mi->ask = false;
 	mi->len = b.len;
 	mi->text = ply_take_ptr(&b.data);
 	return 0;
@@ -175,22 +223,95 @@ static bool has_word(const char *list, size_t len, const char *word)
 	return false;
 }
 
+/* What is to be known of one mount. */
+struct mount_facts {
+	char fs[24];
+	char *root, *point;
+	bool idmapped;
+};
+
+static void facts_free(struct mount_facts *f)
+{
+	free(f->root);
+	free(f->point);
+}
+
+/* 1: known, 0: not, -ENOMEM. The same for the other two. */
+static int facts_read(const struct ply_mountinfo *mi, uint64_t mnt, struct mount_facts *out)
+{
+	struct mount_facts f = { .fs = "" };
+	struct mount_line l;
+
+	if (!mi->text || !mnt || !line_of_mount(mi, mnt, &l) || l.fs_len >= sizeof(f.fs))
+		return 0;
+	memcpy(f.fs, l.fs, l.fs_len);
+	f.idmapped = has_word(l.opts, l.opts_len, "idmapped");
+	f.root = unescaped(l.root, l.root_len);
+	f.point = unescaped(l.point, l.point_len);
+	if (!f.root || !f.point) {
+		facts_free(&f);
+		return -ENOMEM;
+	}
+	*out = f;
+	return 1;
+}
+
+static int facts_ask(int fd, struct mount_facts *out)
+{
+	const uint64_t what = PLY_STATMOUNT_SB_BASIC | PLY_STATMOUNT_MNT_BASIC | PLY_STATMOUNT_MNT_ROOT |
+			      PLY_STATMOUNT_MNT_POINT;
+	const size_t size = sizeof(struct ply_statmount) + ASK_STRINGS;
+	ply_autofree struct ply_statmount *m = malloc(size);
+	struct mount_facts f = { .fs = "" };
+	struct statx sx;
+
+	if (!m)
+		return -ENOMEM;
+	/* The short ids are used again, and statmount() does not take them. */
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, PLY_STATX_MNT_ID_UNIQUE, &sx) ||
+	    !(sx.stx_mask & PLY_STATX_MNT_ID_UNIQUE) || !mount_ask(sx.stx_mnt_id, what, m, size))
+		return 0;
+	snprintf(f.fs, sizeof(f.fs), "%u:%u", m->sb_dev_major, m->sb_dev_minor);
+	f.idmapped = m->mnt_attr & PLY_MOUNT_ATTR_IDMAP;
+	f.root = strdup(m->str + m->mnt_root);
+	f.point = strdup(m->str + m->mnt_point);
+	if (!f.root || !f.point) {
+		facts_free(&f);
+		return -ENOMEM;
+	}
+	*out = f;
+	return 1;
+}
+
+static int facts_find(const struct ply_mountinfo *mi, int fd, uint64_t mnt, struct mount_facts *out)
+{
+	struct ply_mountinfo all = { 0 };
+	int r = mi->ask ? facts_ask(fd, out) : facts_read(mi, mnt, out);
+
+	/* The path of a mount can be longer than what was asked with. */
+	if (!mi->ask || r)
+		return r;
+	r = ply_mountinfo_read_text(&all);
+	r = r ? 0 : facts_read(&all, mnt, out);
+	ply_mountinfo_free(&all);
+	return r;
+}
+
 static int place_in_fs(const struct ply_mountinfo *mi, int fd, struct ply_place *p)
 {
 	ply_autofree char *path = NULL, *root = NULL, *point = NULL;
-	struct mount_line l;
+	struct mount_facts f;
 	const char *rest;
+	int r = facts_find(mi, fd, p->mnt, &f);
 
-	if (!mi->text || !p->mnt || !line_of_mount(mi, p->mnt, &l) || l.fs_len >= sizeof(p->fs))
-		return 0;
-	p->idmapped = has_word(l.opts, l.opts_len, "idmapped");
+	if (r <= 0)
+		return r;
+	root = f.root;
+	point = f.point;
+	p->idmapped = f.idmapped;
 	path = path_of_fd(fd);
 	if (!path)
 		return 0;
-	root = unescaped(l.root, l.root_len);
-	point = unescaped(l.point, l.point_len);
-	if (!root || !point)
-		return -ENOMEM;
 	strip_slash(path);
 	strip_slash(root);
 	strip_slash(point);
@@ -201,8 +322,7 @@ static int place_in_fs(const struct ply_mountinfo *mi, int fd, struct ply_place 
 		p->fs_path = NULL;
 		return -ENOMEM;
 	}
-	memcpy(p->fs, l.fs, l.fs_len);
-	p->fs[l.fs_len] = '\0';
+	memcpy(p->fs, f.fs, sizeof(p->fs));
 	return 0;
 }
 
@@ -313,16 +433,18 @@ bool ply_mountinfo_is_below(const struct ply_place *inside, const struct ply_pla
 
 bool ply_mountinfo_used_by_overlay(const struct ply_mountinfo *mi, const char *key, int fd)
 {
-	ply_autofree char *path = path_of_fd(fd);
+	ply_autofree char *path = NULL;
 	size_t klen = strlen(key);
 
-	if (!path || !mi->text)
-		return false;
-	for (const char *p = mi->text; p < mi->text + mi->len;) {
+	for (const char *p = mi->text; p && p < mi->text + mi->len;) {
 		const char *e = line_end(mi, p), *o;
 		struct mount_line l;
 
 		if (line_parse(p, e, &l) && l.type_len == 7 && !memcmp(l.type, "overlay", 7)) {
+			if (!path)
+				path = path_of_fd(fd);
+			if (!path)
+				return false;
 			for (o = l.super; o < l.super + l.super_len;) {
 				const char *comma = memchr(o, ',', (size_t)(l.super + l.super_len - o));
 				size_t n = (size_t)((comma ? comma : l.super + l.super_len) - o);

@@ -12,8 +12,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* One reading of /proc/self/mountinfo. All zero: none, and places know only ancestors. */
+/*
+ * What is mounted. One reading of /proc/self/mountinfo, which takes the kernel some microseconds a mount; or, where none of the
+ * kernel's overlayfs is mounted, nothing but the word that mounts can be asked for one by one. All zero: neither, and places
+ * know only ancestors.
+ */
 struct ply_mountinfo {
+	bool ask;			/* statmount(2), Linux 6.8 */
 	char *text;
 	size_t len;
 };
@@ -28,6 +33,8 @@ struct ply_place {
 };
 
 int ply_mountinfo_read(struct ply_mountinfo *mi);
+/* The file in any case. */
+int ply_mountinfo_read_text(struct ply_mountinfo *mi);
 void ply_mountinfo_free(struct ply_mountinfo *mi);
 
 /*

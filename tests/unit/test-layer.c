@@ -360,6 +360,55 @@ static void in_bind_mounts(void **state)
 	scratch_masked("", with_mounts, &t);
 }
 
+/* Asked mount by mount, where the kernel can, or read from the file: the same. In bind mounts, with names that the file escapes. */
+static void places_asked_and_read_fn(void **state)
+{
+	static const char *const dir[] = { "a", "a/sub", "b", "x y\\z\n", "x y\\z\n/in" };
+	struct ply_mountinfo mi = { 0 }, text = { 0 };
+	struct ply_place p, q;
+	char from[300], to[300];
+	struct scratch s;
+
+	(void)state;
+	scratch_make(&s);
+	dirs(&s);
+	scratch_dir(&s, dir[3]);
+	scratch_dir(&s, "a/sub/in");
+	snprintf(from, sizeof(from), "%s/a/sub", s.path);
+	snprintf(to, sizeof(to), "%s/%s", s.path, dir[3]);
+	assert_int_equal(mount(from, to, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(ply_mountinfo_read(&mi), 0);
+	assert_int_equal(ply_mountinfo_read_text(&text), 0);
+	assert_true(mi.ask ? !mi.text : mi.text != NULL);
+	for (size_t i = 0; i < PLY_ARRAY_SIZE(dir); i++) {
+		ply_autofd fd = scratch_open(&s, dir[i]);
+
+		assert_int_equal(ply_mountinfo_place(&mi, fd, NULL, &p), 0);
+		assert_int_equal(ply_mountinfo_place(&text, fd, NULL, &q), 0);
+		assert_non_null(p.fs_path);
+		assert_non_null(q.fs_path);
+		assert_string_equal(p.fs, q.fs);
+		assert_string_equal(p.fs_path, q.fs_path);
+		assert_int_equal(p.idmapped, q.idmapped);
+		ply_mountinfo_place_free(&p);
+		ply_mountinfo_place_free(&q);
+	}
+	ply_mountinfo_free(&mi);
+	ply_mountinfo_free(&text);
+	assert_int_equal(umount(to), 0);
+	scratch_remove(&s);
+}
+
+static void places_asked_and_read(void **state)
+{
+	struct CMUnitTest t = cmocka_unit_test(places_asked_and_read_fn);
+
+	(void)state;
+	if (geteuid())
+		skip();
+	scratch_masked("", with_mounts, &t);
+}
+
 /* --- reading --- */
 
 static int set(const struct scratch *s, const char *dir, const char *name, const char *val)
@@ -538,6 +587,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(opens_without_clones),
 		cmocka_unit_test(in_bind_mounts),
+		cmocka_unit_test(places_asked_and_read),
 		scratch_test(opens_in_order),
 		scratch_test(five_hundred_layers),
 		scratch_test(without_upper),
