@@ -21,7 +21,7 @@ prepare()
 	# with the longer limit
 	watchdog_stop
 	watchdog_start
-	LAYERS=("$L" "$L2" "$L3")
+	LAYERS=("$L" "$L2" "$L3") BOTTOM_UP=("$L3" "$L2" "$L")
 	GENERATE=() RUN=(--ops="$OPS" --remount-every=$((OPS / 4)))
 	if [ "$OVL" = user.overlay ]; then GENERATE+=(--userxattr); fi
 	case $PLY_SUITE in
@@ -56,7 +56,7 @@ like_the_kernel()
 model_run()
 {
 	local seed=${PLY_SEED:-$1} remount=$2 pid word part='' rc=''
-	"$MODEL" --generate --seed="$seed" "${GENERATE[@]}" "$T/plain" "$L3" "$L2" "$L"
+	"$MODEL" --generate --seed="$seed" "${GENERATE[@]}" "$T/plain" "${BOTTOM_UP[@]}"
 	union_mount "${3:-}"
 	mkfifo "$R/ask" "$R/answer"
 	exec 8<>"$R/ask" 9<>"$R/answer"
@@ -94,6 +94,17 @@ model_run()
 @test "another seed, with ordinary files only changed in their metadata not copied (metacopy)" {
 	plyfs_only "with metacopy the kernel changes times that it should not"
 	model_run 2 union_remount metacopy=on
+}
+
+@test "the same over 24 layers, where names are read sooner" {
+	local i
+	LAYERS=() BOTTOM_UP=()
+	for i in {1..24}; do LAYERS+=("$T/many/$i"); BOTTOM_UP=("$T/many/$i" "${BOTTOM_UP[@]}"); done
+	mkdir -p "${LAYERS[@]}"
+	# all in all there is as much to compare
+	GENERATE+=(--scale=15)
+	RUN+=(--ops=$((OPS / 4)) --remount-every=$((OPS / 12)))
+	model_run 5 union_remount
 }
 
 # The upper of one mount is the top lower layer of the next, as an image is built. Hard links are left out: what
