@@ -143,6 +143,17 @@ untouched() # upper and work are as they were: empty
 	union_mount
 }
 
+@test "upper or work in use by the kernel's overlayfs" {
+	mkdir "$T/u2" "$T/w2" "$T/m2" "$T/o"
+	mount -t overlay overlay -o "lowerdir=$L,upperdir=$U,workdir=$W" "$T/o" || skip "no overlayfs"
+	M=$T/m2
+	refused "overlay mount of the kernel" -o "lowerdir=$L,upperdir=$U,workdir=$T/w2" "$T/m2"
+	refused "overlay mount of the kernel" -o "lowerdir=$L,upperdir=$T/u2,workdir=$W" "$T/m2"
+	umount "$T/o"
+	M=$T/union
+	union_mount
+}
+
 @test "501 layers" {
 	list=
 	for i in {1..501}; do mkdir -p "$T/l/$i"; list+=:$T/l/$i; done
