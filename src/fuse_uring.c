@@ -22,6 +22,7 @@
 #define URING_HELD 2000000		/* ns in one request: whoever waits behind it has waited long enough */
 #define URING_EACH 2			/* threads for each processor from the start */
 #define URING_MORE 16			/* and beyond that, at most */
+#define URING_AGAIN 20000000		/* ns until a thread that could not begin tries again */
 #define URING_IDLE 16			/* ticks without a request, after which the watch sleeps */
 #define URING_GIVE_WAY 32		/* requests */
 #define URING_HEAD 4096			/* bytes before the payload: a request is put together there, in one piece */
@@ -322,7 +323,7 @@ static int member_register(struct member *m)
 	for (i = 0; !err && i < m->group->nqueues; i++)
 		member_fill(m, i, FUSE_IO_URING_CMD_REGISTER);
 	/* The kernel waits for all queues: by a bad buffer it learns that there will be none. */
-	if (err)
+	if (err && m->first)
 		ply_ring_fill(&m->ring, &nothing);
 	do {
 		r = ply_ring_enter(&m->ring, false);
@@ -343,6 +344,42 @@ static void member_bind(const struct member *m)
 		ply_debug("a thread cannot be bound to processor %d", m->group->cpu);
 }
 
+static void member_free(struct member *m)
+{
+	/* With it goes what the kernel knows of the buffers. */
+	ply_ring_free(&m->ring);
+	if (m->memory)
+		munmap(m->memory, m->memory_size);
+	m->memory = NULL;
+	free(m->slot);
+	m->slot = NULL;
+}
+
+static int member_begin(struct member *m)
+{
+	int err = ply_ring_init(&m->ring, m->group->nqueues, fuse_session_fd(m->all->conf.se));
+
+	if (!err)
+		err = member_register(m);
+	if (err)
+		member_free(m);
+	return err;
+}
+
+/* It was made since all others are held up: what it lacks, descriptors or memory, may be there later. False: it is too late. */
+static bool member_waits(struct ply_uring *u)
+{
+	struct timespec until = ply_after_ns(URING_AGAIN);
+	bool again;
+
+	pthread_mutex_lock(&u->lock);
+	if (!u->exiting)
+		pthread_cond_timedwait(&u->changed, &u->lock, &until);
+	again = !u->exiting;
+	pthread_mutex_unlock(&u->lock);
+	return again;
+}
+
 static void *member_main(void *arg)
 {
 	struct member *m = arg;
@@ -354,9 +391,9 @@ static void *member_main(void *arg)
 	sigaddset(&wake, PLY_WORKERS_WAKE);
 	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
 	member_bind(m);
-	err = ply_ring_init(&m->ring, m->group->nqueues, fuse_session_fd(u->conf.se));
-	if (!err)
-		err = member_register(m);
+	do {
+		err = member_begin(m);
+	} while (err && !m->first && member_waits(u));
 	pthread_mutex_lock(&u->lock);
 	if (err && m->first && !u->error)
 		u->error = err;
@@ -371,11 +408,7 @@ static void *member_main(void *arg)
 		if (!member_take(m))
 			break;
 	}
-	/* With it goes what the kernel knows of the buffers. */
-	ply_ring_free(&m->ring);
-	if (m->memory)
-		munmap(m->memory, m->memory_size);
-	free(m->slot);
+	member_free(m);
 	pthread_mutex_lock(&u->lock);
 	u->nended++;
 	u->nlost += m->first;
