@@ -77,6 +77,8 @@ void ply_ring_free(struct ply_ring *r)
 {
 	if (r->fd < 0)
 		return;
+	/* The kernel frees a ring some time after its last close, and what the ring has open only then. */
+	(void)syscall(SYS_io_uring_register, r->fd, IORING_UNREGISTER_FILES, NULL, 0);
 	if (r->sqes)
 		munmap(r->sqes, r->sqes_size);
 	if (r->rings)
