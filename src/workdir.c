@@ -165,7 +165,7 @@ static int own_dir_plain(int base, const char *name, bool *made)
 	return r;
 }
 
-/* Sets *made, false before, unless it takes one that a crash has left. */
+/* Sets *made, false before, if it makes it. */
 static int own_dir_apart(int base, const char *name, bool *made)
 {
 	char tmp[PLY_TMP_MAX];
@@ -182,11 +182,14 @@ static int own_dir_apart(int base, const char *name, bool *made)
 		return own_dir_plain(base, name, made);
 	snprintf(tmp, sizeof(tmp), "#work%x", generation & (APART_PLACES - 1));
 	r = ply_sys_mkdir(PLY_AT(base, tmp), 0700);
+	/* What a crash left here is empty; what is not is somebody's. */
+	if (r == -EEXIST && !ply_sys_rmdir(PLY_AT(base, tmp)))
+		r = ply_sys_mkdir(PLY_AT(base, tmp), 0700);
 	(void)ply_sys_ioctl(base, FS_IOC_SETFLAGS, &flags);
-	*made = !r;
-	if (!r || r == -EEXIST)
-		r = ply_sys_rename(PLY_AT(base, tmp), PLY_AT(base, name), 0);
-	return r;
+	if (r)
+		return r == -EEXIST ? own_dir_plain(base, name, made) : r;
+	*made = true;
+	return ply_sys_rename(PLY_AT(base, tmp), PLY_AT(base, name), 0);
 }
 
 /*

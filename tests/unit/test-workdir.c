@@ -71,6 +71,30 @@ static void work_is_made_apart(void **state)
 	close(fd);
 }
 
+/* A name like ours is not ours yet: what is in it stays. */
+static void work_takes_nobodys(void **state)
+{
+	struct union_dirs *u = *state;
+	int fd = scratch_open(&u->s, "w");
+	unsigned int generation;
+	char theirs[32], file[40];
+
+	if (ply_sys_ioctl(fd, FS_IOC_GETVERSION, &generation)) {
+		close(fd);
+		skip();
+	}
+	snprintf(theirs, sizeof(theirs), "w/#work%x", generation & 15);
+	snprintf(file, sizeof(file), "%s/file", theirs);
+	scratch_dir(&u->s, theirs);
+	scratch_file(&u->s, file, "x");
+	union_open(u);
+	assert_true(scratch_has(&u->s, file));
+	assert_true(scratch_has(&u->s, "w/work"));
+	union_close(u);
+	assert_true(scratch_has(&u->s, file));
+	close(fd);
+}
+
 static void syncing_is_a_flag(void **state)
 {
 	struct union_dirs *u = *state;
@@ -576,6 +600,7 @@ int main(void)
 		cmocka_unit_test(kernel_takes_a_new_one),
 		union_test(opens_and_probes),
 		union_test(work_is_made_apart),
+		union_test(work_takes_nobodys),
 		union_test(syncing_is_a_flag),
 		union_test(a_crash_is_cleaned_up),
 		union_test(discard_takes_all_types),
