@@ -270,7 +270,10 @@ void ply_sys_reserve_fds(unsigned int n)
 
 	/* The table never shrinks. Any descriptor will do. */
 	ply_autofd any = n ? ply_sys_open_path("/", O_PATH) : -1;
-	ply_autofd last = any >= 0 ? (int)SYS_RETRY(fcntl(any, F_DUPFD_CLOEXEC, (int)n - 1)) : -1;
+	int last = any >= 0 ? (int)SYS_RETRY(fcntl(any, F_DUPFD_CLOEXEC, (int)n - 1)) : -1;
+
+	if (last >= 0)
+		close(last);
 }
 
 int ply_sys_stat(struct ply_at at, struct stat *st)
