@@ -16,6 +16,18 @@ prepare()
 	export XDG_RUNTIME_DIR=$T/runtime
 }
 
+answers()
+{
+	"$PLYCTL" status "$M" > "$T/o" 2>&1
+}
+
+# The mount can be there before its socket.
+mount_asked()
+{
+	union_mount "$@"
+	wait_for "an answer of plyctl" answers
+}
+
 ask() # PYTHON EXPRESSION over the JSON of $M, as m
 {
 	"$PLYCTL" status --json "$M" | python3 -c '
@@ -25,14 +37,14 @@ print(eval(sys.argv[1]))' "$1"
 }
 
 @test "a table with the layers, the policy and the counters" {
-	union_mount
+	mount_asked
 	cat "$M/f"
 	run -0 "$PLYCTL" status "$M"
 	[[ "$output" == *"$M"* && "$output" == *"$L"* && "$output" == *"$U"* && "$output" == *passthrough* ]]
 }
 
 @test "JSON: what it says is so" {
-	union_mount
+	mount_asked
 	[ "$(ask 'm["mountpoint"]')" = "$M" ]
 	[ "$(ask 'm["pid"]')" = "$(daemon_pid)" ] || [ "$PLY_SUITE" = userns ]
 	[ "$(ask '[l["path"] for l in m["layers"]]')" = "['$U', '$L']" ]
@@ -43,7 +55,7 @@ print(eval(sys.argv[1]))' "$1"
 }
 
 @test "counters count: copy-ups, their bytes, requests, negative lookups" {
-	union_mount
+	mount_asked
 	before=$(ask 'm["counters"]["copyups"]')
 	f open w f w+append , write w x , '!ENOENT' stat absent , mkdir d
 	[ "$(ask 'm["counters"]["copyups"]')" = $((before + 1)) ]
@@ -53,7 +65,7 @@ print(eval(sys.argv[1]))' "$1"
 }
 
 @test "OpenMetrics is well formed" {
-	union_mount
+	mount_asked
 	"$PLYCTL" status --openmetrics "$M" >"$T/om"
 	[ "$(tail -n 1 "$T/om")" = '# EOF' ]
 	! grep -vE '^(# (TYPE|HELP|UNIT|EOF)|[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})? [0-9.e+-]+$)' "$T/om" || fail "odd lines"
@@ -61,7 +73,7 @@ print(eval(sys.argv[1]))' "$1"
 }
 
 @test "several mounts, all mounts" {
-	union_mount
+	mount_asked
 	mkdir "$T/u2" "$T/w2" "$T/m 2"
 	mount_opts "$T/m 2" "lowerdir=$L,upperdir=$T/u2,workdir=$T/w2"
 	"$PLYCTL" status --json "$M" "$T/m 2" | python3 -c 'import json, sys; assert [m["mountpoint"] for m in json.load(sys.stdin)] == sys.argv[1:]' "$M" "$T/m 2"
@@ -70,7 +82,7 @@ print(eval(sys.argv[1]))' "$1"
 }
 
 @test "errors: no mount there, not ours, a wrong command line" {
-	union_mount
+	mount_asked
 	run "$PLYCTL" status "$T"
 	[ "$status" = 1 ] && [ "${#lines[@]}" = 1 ] && [[ "$output" == *"$T"* ]]
 	run "$PLYCTL" status "$T/nowhere"
@@ -85,7 +97,7 @@ print(eval(sys.argv[1]))' "$1"
 
 @test "another user is refused" {
 	need_root
-	union_mount
+	mount_asked
 	run setpriv --reuid 12345 --regid 12345 --clear-groups "$PLYCTL" status "$M"
 	[ "$status" = 1 ]
 	[[ "$output" != *"$L"* ]]
@@ -97,7 +109,7 @@ stopped() # every thread of it
 }
 
 @test "it does not hang when the daemon does" {
-	union_mount
+	mount_asked
 	# nobody answers a stopped daemon: an error within the limit is all that is asked for
 	kill -STOP "$(daemon_pid)"
 	wait_for "the daemon to stop" stopped "$(daemon_pid)"
@@ -108,11 +120,11 @@ stopped() # every thread of it
 }
 
 @test "sockets go with their daemons" {
-	union_mount
+	mount_asked
 	"$PLYCTL" status --json "$M" >/dev/null
 	union_umount
 	run "$PLYCTL" status "$M"
 	[ "$status" = 1 ]
-	union_mount
+	mount_asked
 	"$PLYCTL" status "$M" >/dev/null
 }

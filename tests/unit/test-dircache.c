@@ -124,6 +124,43 @@ static void test_changes(void **state)
 	stage_end();
 }
 
+/* What changes held is counted, and no more: otherwise the bound on all caches would drift. */
+static void test_counted(void **state)
+{
+	enum { NAMES = 3000, LONG = 200 };
+	struct ply_dircache_stats st;
+	struct ply_dircache *dc;
+	char name[LONG + 1];
+	size_t empty;
+
+	(void)state;
+	stage_begin("mkdir -p up l1 work");
+	stage_open("l1", true, "");
+	dc = build(fs->root);
+	ply_dircaches_stats(fs, &st);
+	empty = st.bytes;
+	for (int round = 0; round < 4; round++) {
+		for (int i = 0; i < NAMES; i++) {
+			snprintf(name, sizeof(name), "%0*d", round % 2 ? 8 : LONG, i);
+			ply_dircache_added(fs, fs->root, name, DT_REG);
+		}
+		ply_dircaches_stats(fs, &st);
+		assert_int_equal(st.entries, NAMES);
+		assert_true(st.bytes > (size_t)NAMES * (round % 2 ? 8 : LONG));
+		assert_true(st.bytes < (size_t)NAMES * (LONG + 64) * 4);
+		for (int i = 0; i < NAMES; i++) {
+			snprintf(name, sizeof(name), "%0*d", round % 2 ? 8 : LONG, (i * 7) % NAMES);
+			ply_dircache_removed(fs, fs->root, name);
+		}
+		ply_dircaches_stats(fs, &st);
+		assert_int_equal(st.entries, 0);
+		/* The array of chunks stays as long as it was. */
+		assert_true(st.bytes >= empty && st.bytes < empty + (size_t)NAMES * 8);
+	}
+	ply_dircache_put(fs, dc);
+	stage_end();
+}
+
 static void test_upped(void **state)
 {
 	struct ply_dircache_entry e, before;
@@ -217,6 +254,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_counted),
 		cmocka_unit_test(test_upped),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_limit),
