@@ -637,7 +637,8 @@ static void add_layer(const char *path)
 
 /*
  * ext4 makes the inodes of a directory's files beside it, and looks first at all those there that were freed within minutes, for
- * each new file; so in a directory that it has put elsewhere, as it does with those of its own root, by their names.
+ * each new file; so in a directory that it has put elsewhere, as it does with those of its own root, by their names. Each time to
+ * another place, so that what an earlier run has removed does not matter.
  */
 static void set_up_work(const char *path)
 {
@@ -650,7 +651,7 @@ static void set_up_work(const char *path)
 		topdir = flags | FS_TOPDIR_FL;
 		ioctl(fd, FS_IOC_SETFLAGS, &topdir);
 	}
-	snprintf(name, sizeof(name), "#work%x", (unsigned int)getpid() % 16);
+	snprintf(name, sizeof(name), "#work%x", (unsigned int)getpid());
 	if (mkdirat(fd, name, 0700))
 		die("mkdir", name);
 	ioctl(fd, FS_IOC_SETFLAGS, &flags);
