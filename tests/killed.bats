@@ -91,7 +91,7 @@ churn() # NUMBER
 	plyfs_only
 	RECHECK=no
 	put "$L/d/base" x; put "$L/e/base" x
-	for round in {1..6}; do
+	for round in {1..4}; do
 		union_mount
 		pid=$(daemon_pid)
 		pids=()
