@@ -533,7 +533,7 @@ static void op_listchange(const struct op *op, int fd, struct result *r)
 		if (i & 1) {
 			unlinkat(fd, name, 0);
 		} else {
-			int f = openat(fd, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+			int f = openat(fd, name, O_CREAT | O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0644);	/* it may be a fifo */
 
 			if (f >= 0)
 				close(f);
