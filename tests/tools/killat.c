@@ -105,12 +105,13 @@ static void serve(int fd, pid_t pid, volatile uint32_t *count)
 {
 	struct seccomp_notif req;
 	struct seccomp_notif_resp resp;
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	/* Older kernels tell of the end of all that are watched only when they have been waited for. */
+	struct pollfd p[2] = { { .fd = fd, .events = POLLIN }, { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN } };
 
 	for (;;) {
-		if (poll(&p, 1, -1) < 0 && errno != EINTR)
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			die("poll");
-		if (p.revents & POLLHUP)
+		if ((p[0].revents & POLLHUP) || (p[1].revents && !(p[0].revents & POLLIN)))
 			return;
 		memset(&req, 0, sizeof(req));
 		if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &req)) {
