@@ -9,7 +9,7 @@
  *	// wrap: ply_sys_fallocate ply_sys_fsync ply_sys_syncfs ply_sys_lseek ply_sys_pread ply_sys_pwrite
  *	// wrap: ply_sys_copy_range ply_sys_clone_file ply_sys_ioctl ply_sys_flock ply_sys_getxattr ply_sys_setxattr
  *	// wrap: ply_sys_listxattr ply_sys_removexattr ply_sys_getxattr_alloc ply_sys_listxattr_alloc ply_sys_handle
- *	// wrap: ply_sys_open_path ply_sys_open_handle ply_sys_fs_uuid ply_sys_readdir ply_sys_clone_mount_ro
+ *	// wrap: ply_sys_open_path ply_sys_open_handle ply_sys_readdir ply_sys_clone_mount_ro
  *
  * (at the start of a line, without the star; fewer names: only those can fail.)
  * The usual loop: set the stage, then
@@ -135,12 +135,12 @@ FAULTS_WRAP(false, ssize_t, listxattr_alloc, (struct ply_at at, char **list), (a
 FAULTS_WRAP(false, int, handle, (struct ply_at at, int *type, uint8_t fid[128]), (at, type, fid))
 FAULTS_WRAP(false, int, open_handle, (int mount_fd, int type, const uint8_t *fid, unsigned int len),
 	    (mount_fd, type, fid, len))
-FAULTS_WRAP(false, int, fs_uuid, (int fd, uint8_t uuid[16]), (fd, uuid))
 FAULTS_WRAP(false, int, readdir, (int fd, int (*each)(void *arg, const struct ply_dirent *d), void *arg),
 	    (fd, each, arg))
 FAULTS_WRAP(false, int, clone_mount_ro, (int dirfd), (dirfd))
 
-/* Never wrapped: weak references alone would not bring sys.o out of the library. */
+/* Never wrapped: weak references alone would not bring sys.o and sys_fs.o out of the library. */
 static __attribute__((used)) int (*const faults_keep_sys_)(int, dev_t *, uint64_t *, uint64_t *) = ply_sys_identity;
+static __attribute__((used)) int (*const faults_keep_sys_fs_)(int, uint8_t *) = ply_sys_fs_uuid;
 
 #endif

@@ -6,7 +6,7 @@
 // wrap: ply_sys_fallocate ply_sys_fsync ply_sys_syncfs ply_sys_lseek ply_sys_pread ply_sys_pwrite
 // wrap: ply_sys_copy_range ply_sys_clone_file ply_sys_ioctl ply_sys_flock ply_sys_getxattr ply_sys_setxattr
 // wrap: ply_sys_listxattr ply_sys_removexattr ply_sys_getxattr_alloc ply_sys_listxattr_alloc ply_sys_handle
-// wrap: ply_sys_open_path ply_sys_open_handle ply_sys_fs_uuid ply_sys_readdir ply_sys_clone_mount_ro
+// wrap: ply_sys_open_path ply_sys_open_handle ply_sys_readdir ply_sys_clone_mount_ro
 #include "unit.h"
 #include "faults.h"
 #include "union.h"
