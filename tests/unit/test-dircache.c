@@ -61,6 +61,9 @@ static void test_merge(void **state)
 	for (size_t i = 0; i < PLY_ARRAY_SIZE(hidden); i++)
 		assert_int_equal(ply_dircache_find(dc, hidden[i], &e), -ENOENT);
 	assert_int_equal(count(dc), PLY_ARRAY_SIZE(want));
+	/* Nothing is behind the last, wherever a reader says that it was. */
+	assert_int_equal(ply_dircache_next(dc, (UINT64_C(1) << 63) - 1, &e, 1), 0);
+	assert_int_equal(ply_dircache_next(dc, UINT64_MAX - 1, &e, 1), 0);
 	ply_dircache_put(fs, dc);
 	stage_end();
 }
