@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -20,6 +21,9 @@
 
 #define GUARD_BUF ((size_t)2 << 20)	/* of one request; the kernel says if that is not enough */
 #define GUARD_BUF_MAX ((size_t)1 << 30)
+#define GUARD_NAME "plyfs-guard"
+
+enum { GUARD_DEVICE, GUARD_DAEMON, GUARD_THREAD, GUARD_FDS };
 
 static int guard_close_range(unsigned int from, unsigned int to, unsigned int flags)
 {
@@ -39,7 +43,7 @@ static void guard_clone(int device)
 	close(fd);
 }
 
-/* --- the guard: a fork of many threads' process, so that it calls nothing but the kernel --- */
+/* --- the guard --- */
 
 static void guard_refuse(int device, const struct fuse_in_header *in)
 {
@@ -51,8 +55,7 @@ static void guard_refuse(int device, const struct fuse_in_header *in)
 	(void)!write(device, &out, sizeof(out));
 }
 
-/* The daemon is gone. Until the thread is, too, or the connection. */
-static void guard_drain(int device, int thread)
+void ply_guard_drain(int device, int thread)
 {
 	struct pollfd p[2] = { { .fd = thread, .events = POLLIN }, { .fd = device, .events = POLLIN } };
 	size_t size = GUARD_BUF;
@@ -81,16 +84,63 @@ static void guard_drain(int device, int thread)
 	}
 }
 
-static void guard_main(int device, int daemon, int thread)
+static void guard_serve(const int fd[GUARD_FDS]) __attribute__((noreturn));
+static void guard_serve(const int fd[GUARD_FDS])
 {
 	char c;
 
-	(void)prctl(PR_SET_NAME, "plyfs-guard");
-	guard_clone(device);
-	while (read(daemon, &c, 1) < 0 && errno == EINTR)
+	(void)prctl(PR_SET_NAME, GUARD_NAME);
+	guard_clone(fd[GUARD_DEVICE]);
+	while (read(fd[GUARD_DAEMON], &c, 1) < 0 && errno == EINTR)
 		;
-	guard_drain(device, thread);
+	ply_guard_drain(fd[GUARD_DEVICE], fd[GUARD_THREAD]);
 	_exit(0);
+}
+
+void ply_guard_main(int argc, char **argv)
+{
+	int fd[GUARD_FDS], i;
+
+	if (argc != GUARD_FDS + 1 || strcmp(argv[0], GUARD_NAME))
+		return;
+	for (i = 0; i < GUARD_FDS; i++)
+		fd[i] = atoi(argv[i + 1]);
+	guard_serve(fd);
+}
+
+/* A fork of many threads' process: it calls nothing but the kernel. */
+static void guard_begin(const int fd[GUARD_FDS], char *const argv[]) __attribute__((noreturn));
+static void guard_begin(const int fd[GUARD_FDS], char *const argv[])
+{
+	char *const none[] = { NULL };
+	bool all = true;
+
+	/* What the daemon has in memory would be copied, page by page, as it changes it. No privileges come back this way. */
+	for (int i = 0; i < GUARD_FDS; i++)
+		all = all && !fcntl(fd[i], F_SETFD, 0);
+	if (all && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		(void)execve("/proc/self/exe", argv, none);
+	/* Where that may not be it does as well. */
+	guard_serve(fd);
+}
+
+static pid_t guard_fork(int device, int daemon, int thread, int other_end)
+{
+	const int fd[GUARD_FDS] = { [GUARD_DEVICE] = device, [GUARD_DAEMON] = daemon, [GUARD_THREAD] = thread };
+	char name[] = GUARD_NAME, number[GUARD_FDS][12];
+	char *argv[GUARD_FDS + 2] = { name };
+	pid_t pid;
+
+	for (int i = 0; i < GUARD_FDS; i++) {
+		snprintf(number[i], sizeof(number[i]), "%d", fd[i]);
+		argv[i + 1] = number[i];
+	}
+	pid = fork();
+	if (!pid) {
+		close(other_end);
+		guard_begin(fd, argv);
+	}
+	return ply_max(pid, 0);
 }
 
 /* --- the thread --- */
@@ -115,12 +165,7 @@ void ply_guard_start(struct ply_guard *g, int device)
 	(void)guard_close_range((unsigned int)hi + 1, ~0U, 0);
 	guard_clone(device);
 	if (!pipe2(thread, O_CLOEXEC)) {
-		g->pid = fork();
-		if (!g->pid) {
-			close(thread[1]);
-			guard_main(device, daemon, thread[0]);
-		}
-		g->pid = ply_max(g->pid, 0);
+		g->pid = guard_fork(device, daemon, thread[0], thread[1]);
 		/* thread[1] stays: it ends with this thread. */
 		close(thread[0]);
 	}

@@ -30,5 +30,15 @@ struct ply_guard {
 void ply_guard_start(struct ply_guard *g, int device);
 /* When the thread has ended, by another one. */
 void ply_guard_stop(struct ply_guard *g);
+/*
+ * main() calls it before all else: the guard is our program, run anew, so that it has none of our memory. Returns if this process
+ * is not one.
+ */
+void ply_guard_main(int argc, char **argv);
+/*
+ * What the guard does when the daemon is gone: refuses each request of `device`, until the connection is gone or `thread`, the
+ * reading end of a pipe, says that its other end is.
+ */
+void ply_guard_drain(int device, int thread);
 
 #endif

@@ -3,6 +3,7 @@
 #include "backing.h"
 #include "control.h"
 #include "creds.h"
+#include "fuse_guard.h"
 #include "fuse_session.h"
 #include "hash.h"
 #include "log.h"
@@ -220,6 +221,7 @@ int main(int argc, char **argv)
 	unsigned int nofile;
 	int status;
 
+	ply_guard_main(argc, argv);
 	open_standard_fds();
 	umask(0);
 	if (parse(&d, argc, argv))

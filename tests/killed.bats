@@ -110,3 +110,25 @@ churn() # NUMBER
 		rm -rf "${U:?}"/* "${W:?}"/*
 	done
 }
+
+anonymous() # PROCESS: KiB
+{
+	awk '/^RssAnon:/ { print $2 }' "/proc/$1/status"
+}
+
+# What the daemon had then would be copied as it changes it: twice the memory in the end.
+@test "the guard has none of the daemon's memory" {
+	local pid guard
+	plyfs_only
+	need_root
+	[ "$PLY_SUITE" = normal ] || skip "a sanitizer has memory of its own"
+	"$FSOP" -C "$L" mkdir many , mkmany many f 20000
+	put "$L/d/base" x; put "$L/e/base" x
+	union_mount
+	pid=$(daemon_pid)
+	find "$M/many" -size +1 -print
+	f open w e/gone w+creat , link e/gone d/other , stat d/other , stat e/gone , unlink e/gone
+	wait_for "the guard" pgrep -P "$pid" plyfs-guard
+	guard=$(pgrep -P "$pid" plyfs-guard)
+	wait_for "a guard that is small" eval '[ "$(anonymous '"$guard"')" -lt "$(($(anonymous '"$pid"') / 3))" ]'
+}
