@@ -378,38 +378,43 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* --- extended attributes --- */
 
-/* Shared by getxattr and listxattr (name NULL): the length, or the bytes. */
-static void op_xattr_out(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+/* The length where size is 0, else the bytes. */
+static void op_reply_xattr(fuse_req_t req, const char *buf, ssize_t len, size_t size)
 {
-	struct ply_fs *fs = op_fs(req);
-	ply_autofree char *buf = size ? malloc(size) : NULL;
-	ssize_t len;
-
-	ply_autonode(n, fs, op_node(req, ino));
-	if (!n.n)
-		return;
-	if (size && !buf)
-		len = -ENOMEM;
-	else if (name)
-		len = ply_xattr_get(fs, n.n, name, buf, size);
-	else	/* trusted.* is listed to whoever may read it; for FUSE the kernel leaves that to us */
-		len = ply_xattr_list(fs, n.n, op_is_root(req), buf, size);
 	if (len < 0)
 		ply_reply_err(req, (int)len);
 	else if (!size)
 		fuse_reply_xattr(req, (size_t)len);
+	else if ((size_t)len > size)
+		ply_reply_err(req, -ERANGE);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
 }
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-	op_xattr_out(req, ino, name, size);
+	struct ply_fs *fs = op_fs(req);
+	ply_autofree char *buf = size ? malloc(size) : NULL;
+
+	ply_autonode(n, fs, op_node(req, ino));
+	if (n.n)
+		op_reply_xattr(req, buf, size && !buf ? -ENOMEM : ply_xattr_get(fs, n.n, name, buf, size), size);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	op_xattr_out(req, ino, NULL, size);
+	struct ply_fs *fs = op_fs(req);
+	ply_autofree char *list = NULL;
+	ssize_t len;
+
+	ply_autonode(n, fs, op_node(req, ino));
+	if (!n.n)
+		return;
+	len = ply_xattr_list(fs, n.n, &list);
+	/* The kernel leaves it to us who sees trusted.*; to ask for the caller's rights costs more than all the rest. */
+	if (len > 0 && ply_xattr_list_has_trusted(list, (size_t)len) && !op_is_root(req))
+		len = (ssize_t)ply_xattr_list_hide_trusted(list, (size_t)len);
+	op_reply_xattr(req, list, len, size);
 }
 
 /* libfuse's handlers do not get these flags. */

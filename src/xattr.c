@@ -104,7 +104,7 @@ ssize_t ply_xattr_get(struct ply_fs *fs, struct ply_node *node, const char *name
 }
 
 /* Translates a list of the layer in place: never longer than it was, since only prefixes are taken away. */
-static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, bool trusted, char *list, size_t len)
+static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, char *list, size_t len)
 {
 	char *in = list, *out = list, *end = list + len;
 	char user[256];
@@ -112,8 +112,7 @@ static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, bo
 	while (in < end) {
 		size_t n = strlen(in) + 1;
 
-		if (!ply_xattr_to_user(l, in, user) && !xattr_is_off(fs, user) &&
-		    (trusted || strncmp(user, XATTR_TRUSTED, strlen(XATTR_TRUSTED)) != 0)) {
+		if (!ply_xattr_to_user(l, in, user) && !xattr_is_off(fs, user)) {
 			size_t m = strlen(user) + 1;
 
 			memcpy(out, user, m);
@@ -124,7 +123,7 @@ static size_t xattr_filter_list(struct ply_fs *fs, const struct ply_layer *l, bo
 	return (size_t)(out - list);
 }
 
-static ssize_t xattr_list_once(struct ply_fs *fs, struct ply_node *n, bool trusted, char **list)
+static ssize_t xattr_list_once(struct ply_fs *fs, struct ply_node *n, char **list)
 {
 	ply_autoloc loc = PLY_LOC_INIT;
 	ssize_t len = ply_node_locate(fs->graph, n, &loc);
@@ -132,14 +131,13 @@ static ssize_t xattr_list_once(struct ply_fs *fs, struct ply_node *n, bool trust
 	if (!len)
 		len = ply_sys_listxattr_alloc(loc.at, list);
 	if (len > 0)
-		len = (ssize_t)xattr_filter_list(fs, loc.layer, trusted, *list, (size_t)len);
+		len = (ssize_t)xattr_filter_list(fs, loc.layer, *list, (size_t)len);
 	return len;
 }
 
-ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, bool trusted, char *list, size_t size)
+ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, char **list)
 {
 	ply_autonode(cur, fs, ply_node_current(fs->graph, node));
-	ply_autofree char *raw = NULL;
 	ssize_t len = -ENOENT;
 	int i;
 
@@ -148,13 +146,39 @@ ssize_t ply_xattr_list(struct ply_fs *fs, struct ply_node *node, bool trusted, c
 
 	PLY_RDLOCK(tree, &fs->tree);
 	for (i = 0; i < XATTR_TRIES && len == -ENOENT; i++)
-		len = xattr_list_once(fs, cur.n, trusted, &raw);
-	if (len <= 0 || !size)
-		return len;
-	if ((size_t)len > size)
-		return -ERANGE;
-	memcpy(list, raw, (size_t)len);
+		len = xattr_list_once(fs, cur.n, list);
 	return len;
+}
+
+static bool xattr_is_trusted(const char *name)
+{
+	return !strncmp(name, XATTR_TRUSTED, strlen(XATTR_TRUSTED));
+}
+
+bool ply_xattr_list_has_trusted(const char *list, size_t len)
+{
+	const char *p;
+
+	for (p = list; p < list + len; p += strlen(p) + 1)
+		if (xattr_is_trusted(p))
+			return true;
+	return false;
+}
+
+size_t ply_xattr_list_hide_trusted(char *list, size_t len)
+{
+	char *in = list, *out = list, *end = list + len;
+
+	while (in < end) {
+		size_t n = strlen(in) + 1;
+
+		if (!xattr_is_trusted(in)) {
+			memmove(out, in, n);
+			out += n;
+		}
+		in += n;
+	}
+	return (size_t)(out - list);
 }
 
 /* ---- writing ---- */

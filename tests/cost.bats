@@ -55,6 +55,14 @@ traced_call() # the daemon asks a layer each time; new names would make it list 
 	[ "$COUNT" -le 8 ]
 }
 
+@test "listing a file's attributes: one system call; who asks matters only where there is trusted.*" {
+	put "$L/f" x
+	union_mount
+	f listx f
+	syscalls f listx f
+	[ "$COUNT" -le 1 ]
+}
+
 @test "an open of a lower file whose pages the kernel has: no system call" {
 	mkdir "$L/d"; "$FSOP" mkmany "$L/d" n 100
 	union_mount
