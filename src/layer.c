@@ -98,6 +98,22 @@ unsigned int ply_layers_fs(struct ply_layers *ls, dev_t dev, int fd)
 	return n;
 }
 
+void ply_layers_learn_uuid(struct ply_layers *ls, unsigned int fs, const uint8_t uuid[16])
+{
+	unsigned int n, i, k;
+
+	PLY_MUTEX(guard, &ls->fs_lock);
+	n = atomic_load_explicit(&ls->nfs, memory_order_relaxed);
+	memcpy(ls->fs[fs].uuid, uuid, sizeof(ls->fs[fs].uuid));
+	ls->fs[fs].knows_uuid = true;
+	/* It may be another's, and is no longer that of those that have none. */
+	for (i = 0; i < n; i++) {
+		ls->fs[i].has_uuid = true;
+		for (k = 0; k < n; k++)
+			ls->fs[i].has_uuid &= k == i || uuid_is_clear(&ls->fs[i], &ls->fs[k]);
+	}
+}
+
 /* --- opening --- */
 
 static int fail(char *err, size_t errlen, int r, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -105,6 +105,8 @@ int ply_layers_open(struct ply_layers *ls, const struct ply_options *opt, char *
 void ply_layers_close(struct ply_layers *ls);
 /* Index of dev in the table, added when new (probing uuid and handles through fd); PLY_MAX_FS - 1 at most. Thread safe. */
 unsigned int ply_layers_fs(struct ply_layers *ls, dev_t dev, int fd);
+/* While the union is set up, where the kernel does not tell it: the uuid of entry fs has been found in upper. */
+void ply_layers_learn_uuid(struct ply_layers *ls, unsigned int fs, const uint8_t uuid[16]);
 
 /* --- reading one object of a layer --- */
 /* stat, with override_stat applied (owner, mode, type, rdev) where the layer has it. */

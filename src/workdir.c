@@ -188,8 +188,11 @@ static int own_dir_apart(int base, const char *name, bool *made)
 	(void)ply_sys_ioctl(base, FS_IOC_SETFLAGS, &flags);
 	if (r)
 		return r == -EEXIST ? own_dir_plain(base, name, made) : r;
-	*made = true;
-	return ply_sys_rename(PLY_AT(base, tmp), PLY_AT(base, name), 0);
+	r = ply_sys_rename(PLY_AT(base, tmp), PLY_AT(base, name), 0);
+	if (r)
+		(void)ply_sys_rmdir(PLY_AT(base, tmp));
+	*made = !r;
+	return r;
 }
 
 /*
@@ -659,7 +662,7 @@ static int index_clean(struct ply_workdir *w)
 static int index_bind_to(struct ply_workdir *w, const struct ply_layer *l, struct ply_at at, enum ply_ovl_attr attr)
 {
 	const struct ply_layer *upper = w->ls->upper;
-	struct ply_layerfs *f = &w->ls->fs[l->fs];
+	const struct ply_layerfs *f = &w->ls->fs[l->fs];
 	struct ply_fh self, seen;
 	int r = handle_of(w->ls, l, attr == OVL_UPPER, &self);
 
@@ -672,10 +675,8 @@ static int index_bind_to(struct ply_workdir *w, const struct ply_layer *l, struc
 		return r;
 	if (!same_handle(&self, &seen))
 		return -ESTALE;
-	if (!f->knows_uuid && !uuid_is_null(seen.uuid)) {
-		memcpy(f->uuid, seen.uuid, sizeof(f->uuid));
-		f->knows_uuid = true;
-	}
+	if (!f->knows_uuid && !uuid_is_null(seen.uuid))
+		ply_layers_learn_uuid(w->ls, l->fs, seen.uuid);
 	return 0;
 }
 

@@ -582,6 +582,26 @@ static void places_know_their_ancestors(void **state)
 	close(fb);
 }
 
+/* Of the first kernels, which do not tell it: only one that nobody else has leads somewhere. */
+static void a_learnt_uuid_is_compared(void **state)
+{
+	static const uint8_t a[16] = { 1 }, b[16] = { 2 };
+	struct ply_layerfs fs[4] = { { .has_uuid = false }, { .has_uuid = false }, { .has_uuid = true }, { .has_uuid = true } };
+	struct ply_layers ls = { .fs = fs, .fs_lock = PTHREAD_MUTEX_INITIALIZER };
+
+	(void)state;
+	atomic_store(&ls.nfs, 3);
+	memcpy(fs[2].uuid, a, sizeof(a));
+	ply_layers_learn_uuid(&ls, 0, a);
+	assert_memory_equal(fs[0].uuid, a, sizeof(a));
+	assert_true(fs[0].knows_uuid);
+	assert_false(fs[0].has_uuid);
+	assert_true(fs[1].has_uuid);
+	assert_false(fs[2].has_uuid);
+	ply_layers_learn_uuid(&ls, 0, b);
+	assert_true(fs[0].has_uuid && fs[1].has_uuid && fs[2].has_uuid);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -600,6 +620,7 @@ int main(void)
 		scratch_test(attributes_are_read),
 		scratch_test(override_stat_is_applied),
 		scratch_test(places_know_their_ancestors),
+		cmocka_unit_test(a_learnt_uuid_is_compared),
 	};
 
 	return cmocka_run_group_tests_name("layer", tests, NULL, NULL);

@@ -497,6 +497,8 @@ static void each_failure_is_told(void **state)
 			print_error("%s: %d without a word\n", failed, r);
 		assert_true(!r || u->err[0]);
 		assert_int_equal(open_fds(), before);
+		/* Nothing else stays beside the two, whatever name it had while it was made. */
+		assert_int_equal(scratch_count(&u->s, "w"), scratch_has(&u->s, "w/work") + scratch_has(&u->s, "w/index"));
 		if (!failed) {
 			if (r)
 				print_error("%s\n", u->err);
