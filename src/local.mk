@@ -11,8 +11,7 @@ PLY_LIBS = libply.a $(FUSE_LIBS) $(CAP_LIBS) $(JANSSON_LIBS)
 bin_PROGRAMS += plyfs plyctl
 plyfs_SOURCES = src/main.c
 plyfs_CFLAGS = $(libply_a_CFLAGS)
-# src/calloc.c says why.
-plyfs_LDFLAGS = $(PLY_DAEMON_LDFLAGS) $(PLY_SANITIZE) -Wl,--wrap=calloc
+plyfs_LDFLAGS = $(PLY_DAEMON_LDFLAGS) $(PLY_SANITIZE)
 plyfs_LDADD = libply.a $(PLY_DAEMON_LIBS)
 plyctl_SOURCES = src/plyctl.c
 plyctl_CFLAGS = $(libply_a_CFLAGS)
