@@ -674,7 +674,7 @@ static int dirops_unlink_try(struct ply_fs *fs, struct ply_node *dir, const char
 	if (state == 0)
 		r = ply_whiteout_create(&fs->work, up->fd, name);
 	else if (lower)
-		r = ply_whiteout_replace(&fs->work, up->fd, name, false);
+		r = ply_whiteout_replace(&fs->work, up->fd, name);
 	else
 		r = ply_sys_unlink(PLY_AT(up->fd, name));
 	if (r)
@@ -723,6 +723,18 @@ int ply_dirops_unlink(struct ply_fs *fs, struct ply_node *dir, const char *name)
 	return -EIO;
 }
 
+/* A directory in work that holds nothing that counts. */
+static void dirops_discard_dir(struct ply_fs *fs, const char *tmp)
+{
+	struct ply_at at = PLY_AT(fs->work.fd, tmp);
+	int r = ply_node_rmdir(fs->graph, at);
+
+	if (r == -ENOTEMPTY && !ply_workdir_clear(&fs->work, tmp))
+		r = ply_node_rmdir(fs->graph, at);
+	if (r)
+		ply_workdir_discard(&fs->work, tmp);
+}
+
 /* An upper directory that holds nothing that counts: at most whiteouts. */
 static int dirops_remove_upper_dir(struct ply_fs *fs, int updir, const char *name)
 {
@@ -734,7 +746,18 @@ static int dirops_remove_upper_dir(struct ply_fs *fs, int updir, const char *nam
 	ply_workdir_tmpname(&fs->work, tmp);
 	r = ply_sys_rename(PLY_AT(updir, name), PLY_AT(fs->work.fd, tmp), 0);
 	if (!r)
-		ply_workdir_discard(&fs->work, tmp);
+		dirops_discard_dir(fs, tmp);
+	return r;
+}
+
+/* The same where a lower one would show. */
+static int dirops_hide_upper_dir(struct ply_fs *fs, int updir, const char *name)
+{
+	char tmp[PLY_TMP_MAX];
+	int r = ply_whiteout_park(&fs->work, updir, name, tmp);
+
+	if (!r)
+		dirops_discard_dir(fs, tmp);
 	return r;
 }
 
@@ -762,10 +785,8 @@ static int dirops_rmdir_try(struct ply_fs *fs, struct ply_node *dir, const char 
 		r = ply_whiteout_create(&fs->work, up->fd, name);
 	else {
 		r = ply_dirfd_pin(fs->graph, n);
-		if (!r && lower)
-			r = ply_whiteout_replace(&fs->work, up->fd, name, true);
-		else if (!r)
-			r = dirops_remove_upper_dir(fs, up->fd, name);
+		if (!r)
+			r = lower ? dirops_hide_upper_dir(fs, up->fd, name) : dirops_remove_upper_dir(fs, up->fd, name);
 	}
 	ply_dirfd_put(fs->graph, up);
 	if (r)

@@ -272,17 +272,10 @@ int ply_whiteout_unpark(struct ply_workdir *w, int dirfd, const char *name, cons
 	return r ? r : ply_sys_rename(from, at, 0);
 }
 
-int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir)
+int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name)
 {
-	char tmp[PLY_TMP_MAX];
 	int r;
 
-	if (is_dir) {
-		r = ply_whiteout_park(w, dirfd, name, tmp);
-		if (!r)
-			ply_workdir_discard(w, tmp);
-		return r;
-	}
 	switch (w->whiteout_form) {
 	case PLY_WH_CHARDEV:
 		break;

@@ -27,13 +27,12 @@ bool ply_whiteout_is_shared(const struct ply_workdir *w, dev_t dev, uint64_t ino
 int ply_whiteout_create(struct ply_workdir *w, int dirfd, const char *name);
 /*
  * Replaces what is at `name` (a non-directory) of upper directory dirfd by a whiteout in one step:
- * rename of a fresh whiteout over it. For directories: RENAME_EXCHANGE with a
- * whiteout in work, then the old directory is removed from work (must hold only whiteouts).
+ * rename of a fresh whiteout over it.
  */
-int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name, bool is_dir);
+int ply_whiteout_replace(struct ply_workdir *w, int dirfd, const char *name);
 /*
- * The first half of replacing a directory: it waits in work as `tmp`, below a whiteout that stands
- * for it. Then either ply_workdir_discard(), or back again with unpark, which takes the whiteout away.
+ * The first half of replacing a directory: RENAME_EXCHANGE with a whiteout in work, where it waits as `tmp`. Then either it is
+ * discarded, or back again with unpark, which takes the whiteout away.
  */
 int ply_whiteout_park(struct ply_workdir *w, int dirfd, const char *name, char tmp[PLY_TMP_MAX]);
 int ply_whiteout_unpark(struct ply_workdir *w, int dirfd, const char *name, const char *tmp);

@@ -45,16 +45,21 @@ void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX])
 	snprintf(out, PLY_TMP_MAX, "#%lx", atomic_fetch_add_explicit(&w->counter, 1, memory_order_relaxed));
 }
 
+int ply_workdir_clear(struct ply_workdir *w, const char *tmp)
+{
+	ply_autofd dir = -1;
+
+	ply_rmtree_make_ours(PLY_AT(w->fd, tmp));
+	dir = ply_sys_open(PLY_AT(w->fd, tmp), O_RDONLY | O_DIRECTORY, 0);
+	return dir < 0 ? dir : ply_workdir_empty(dir);
+}
+
 void ply_workdir_discard(struct ply_workdir *w, const char *tmp)
 {
 	int r = ply_rmtree_shallow(PLY_AT(w->fd, tmp));
 
 	if (r == -ENOTEMPTY) {
-		ply_autofd dir = -1;
-
-		ply_rmtree_make_ours(PLY_AT(w->fd, tmp));
-		dir = ply_sys_open(PLY_AT(w->fd, tmp), O_RDONLY | O_DIRECTORY, 0);
-		r = dir < 0 ? dir : ply_workdir_empty(dir);
+		r = ply_workdir_clear(w, tmp);
 		if (!r)
 			r = ply_sys_rmdir(PLY_AT(w->fd, tmp));
 	}

@@ -59,6 +59,8 @@ void ply_workdir_tmpname(struct ply_workdir *w, char out[PLY_TMP_MAX]);
 void ply_workdir_discard(struct ply_workdir *w, const char *tmp);
 /* The lower inode that an index entry is of: its link count, or -errno where it cannot be opened. */
 int ply_workdir_lower_nlink(struct ply_layers *ls, const struct ply_fh *fh);
+/* The first half of it for a directory: what it holds. */
+int ply_workdir_clear(struct ply_workdir *w, const char *tmp);
 /* Removes everything inside directory fd (whiteouts of a dead merged directory). -ENOTEMPTY never. */
 int ply_workdir_empty(int dirfd);
 

@@ -66,8 +66,8 @@ static void replacing_a_file(void **state)
 	union_open(u);
 	scratch_file(&u->s, "u/f", "x");
 	assert_int_equal(symlinkat("f", fd, "l"), 0);
-	assert_int_equal(ply_whiteout_replace(&u->w, fd, "f", false), 0);
-	assert_int_equal(ply_whiteout_replace(&u->w, fd, "l", false), 0);
+	assert_int_equal(ply_whiteout_replace(&u->w, fd, "f"), 0);
+	assert_int_equal(ply_whiteout_replace(&u->w, fd, "l"), 0);
 	assert_int_equal(check(u, "f"), 1);
 	assert_int_equal(check(u, "l"), 1);
 	union_close(u);
@@ -79,6 +79,7 @@ static void replacing_a_directory(void **state)
 {
 	struct union_dirs *u = *state;
 	int fd = upper_fd(u), d;
+	char tmp[PLY_TMP_MAX];
 
 	union_open(u);
 	scratch_dir(&u->s, "u/d");
@@ -89,7 +90,8 @@ static void replacing_a_directory(void **state)
 		snprintf(name, sizeof(name), "n%d", i);
 		assert_int_equal(ply_whiteout_create(&u->w, d, name), 0);
 	}
-	assert_int_equal(ply_whiteout_replace(&u->w, fd, "d", true), 0);
+	assert_int_equal(ply_whiteout_park(&u->w, fd, "d", tmp), 0);
+	ply_workdir_discard(&u->w, tmp);
 	assert_int_equal(check(u, "d"), 1);
 	close(d);
 	union_close(u);
@@ -340,7 +342,7 @@ static void opaque_needs_no_xattr_whiteout_body(void **state)
 	scratch_file(&u->s, "u/d/f", "x");
 	fd = scratch_open(&u->s, "u/d");
 	assert_int_equal(ply_sys_setxattr(PLY_FD(fd), ply_format_attr(u->ls->xns, OVL_OPAQUE), "y", 1, 0), 0);
-	assert_int_equal(ply_whiteout_replace(&u->w, fd, "f", false), 0);
+	assert_int_equal(ply_whiteout_replace(&u->w, fd, "f"), 0);
 	assert_int_equal(scratch_count(&u->s, "u/d"), 0);
 	assert_int_equal(ply_whiteout_create(&u->w, fd, "g"), 0);
 	assert_int_equal(scratch_count(&u->s, "u/d"), 0);
@@ -359,6 +361,7 @@ static void opaque_needs_no_xattr_whiteout(void **state)
 static void no_failure_shows_the_lower(void **state)
 {
 	struct union_dirs *u = *state;
+	char tmp[PLY_TMP_MAX];
 	const char *failed;
 	long n;
 
@@ -374,7 +377,9 @@ static void no_failure_shows_the_lower(void **state)
 			else
 				scratch_file(&u->s, "u/x", "x");
 			faults_arm(n, ENOSPC, FAULTS_ANY);
-			r = ply_whiteout_replace(&u->w, fd, "x", is_dir);
+			r = is_dir ? ply_whiteout_park(&u->w, fd, "x", tmp) : ply_whiteout_replace(&u->w, fd, "x");
+			if (is_dir && !r)
+				ply_workdir_discard(&u->w, tmp);
 			failed = faults_disarm();
 			there = check(u, "x") == 0;
 			/* Where cleaning up alone has failed the deed is done. */
