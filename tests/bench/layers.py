@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The layers that are measured, made from a fixed seed: the same names, sizes and bytes on every machine."""
+import fcntl
 import os
 import random
 import re
 import shutil
+import struct
 import subprocess
+import tempfile
 
 SEED = 6021
 LOWERS = ("l1", "l2", "l3")  # top first
@@ -20,6 +23,12 @@ SIZES = {
               "threads": 80, "layers": 12, "names": 24, "memory": 2000, "rows": 100, "commits": 3, "deb": 20, "sources": 3,
               "inner": 1},
 }
+
+
+# linux/fs.h
+FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x20000
+# With less than this a session may have no room: what earlier ones have left is removed.
+LEAST_BYTES, LEAST_INODES = 2 << 30, 100000
 
 
 class Missing(Exception):
@@ -40,18 +49,48 @@ def need(*commands):
             raise Missing(f"{c} is not installed")
 
 
+def drop_caches():
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+        f.write("3")
+
+
+def spread(directory):
+    """Have ext4 make the directories in this one far apart, where few are. Whether this filesystem knows that."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flags, = struct.unpack("l", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(struct.calcsize("l"))))
+        fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", flags | FS_TOPDIR_FL))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
 GIT_ENV = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "bench", "GIT_AUTHOR_EMAIL": "bench@localhost",
            "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_NAME": "bench", "GIT_COMMITTER_EMAIL": "bench@localhost",
            "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z", "GIT_OPTIONAL_LOCKS": "1"}
 
 
 class Layers:
-    """What stands in `top`: l1 l2 l3 (lower layers), flat (the same as one directory), lists (names for loops), src."""
+    """What stands in `top`: l1 l2 l3 (lower layers), flat (the same as one directory), lists (names for loops), src, and a
+    place for each session.
+
+    ext4 without a journal does not take an inode again that was freed within the last minute, or six if that is not written yet,
+    as long as it has its block in memory (recently_deleted()). It looks at each again at every creation near them: where a tree
+    was removed a file takes up to 250 microseconds more to make, whoever makes it. So each session has its place in a part of
+    the disk of its own, what it leaves is removed at the end of the run or when the room is needed, and what is removed for
+    the clock's sake is so in the last scenarios."""
 
     def __init__(self, top, mode, srcdir, builddir, loops, native):
         self.top, self.srcdir, self.builddir, self.loops, self.native = top, srcdir, builddir, loops, native
         self.size = SIZES[mode]
+        self.mode = mode
         self.made, self.failed = set(), {}
+        self.retired = []
+        self.spreads = spread(top)
+        self.forget()
         self.env = dict(os.environ, HOME=top, LC_ALL="C", **GIT_ENV)
         self.env.pop("MAKEFLAGS", None)
         self.env.pop("MAKELEVEL", None)
@@ -63,8 +102,8 @@ class Layers:
     def path(self, *parts):
         return os.path.join(self.top, *parts)
 
-    def make(self, parts):
-        """Make these parts; raises Missing where one cannot be made, each time it is asked for."""
+    def make(self, parts, flat):
+        """Make these parts, if asked for in the plain directory too; raises Missing where one cannot be made, each time."""
         for part in parts:
             if part in self.failed:
                 raise Missing(self.failed[part])
@@ -74,20 +113,46 @@ class Layers:
                 except Missing as e:
                     self.failed[part] = str(e)
                     raise
-                if self.native and part != "copyup":
-                    self.flatten(part)
+                if self.native and flat:
+                    self.flatten(part, self.path("flat"))
                 self.made.add(part)
 
-    def flatten(self, part):
+    def flatten(self, part, to):
         for layer in reversed(LOWERS):
             if os.path.exists(self.path(layer, part)):
-                run(["cp", "-a", self.path(layer, part), self.path("flat")])
+                run(["cp", "-a", self.path(layer, part), to])
 
-    def restore(self, parts):
-        """Bring the plain directory back to what the layers hold."""
-        for part in parts:
-            shutil.rmtree(self.path("flat", part), ignore_errors=True)
-            self.flatten(part)
+    def new_place(self):
+        """An empty directory where no inode was freed a short time ago."""
+        room = os.statvfs(self.top)
+        # No inodes at all: they are not counted (btrfs).
+        if room.f_bavail * room.f_frsize < LEAST_BYTES or 0 < room.f_files and room.f_favail < LEAST_INODES:
+            self.sweep()
+        # By the name ext4 chooses where it is: the next run is to be elsewhere.
+        place = tempfile.mkdtemp(prefix="s", dir=self.top)
+        os.chmod(place, 0o755)
+        return place
+
+    def retire(self, path):
+        """It is of no use any more: only the room of large files is given back now, where removing it would be felt later."""
+        self.retired.append(path)
+        if not self.spreads:
+            self.sweep()
+        elif os.path.exists(path):
+            subprocess.run(["find", path, "-xdev", "-type", "f", "-size", "+256k", "-exec", "truncate", "-s", "0", "{}", "+"],
+                           check=False)
+
+    def sweep(self):
+        if not self.retired:
+            return
+        subprocess.run(["rm", "-rf", "--one-file-system", *self.retired], check=False)
+        self.retired = []
+        self.forget()
+
+    def forget(self):
+        """Have ext4 forget what was freed, here or by others before."""
+        if self.spreads and self.mode != "smoke":
+            drop_caches()
 
     def write_list(self, name, names):
         with open(self.path("lists", name), "w", encoding="ascii") as f:
@@ -185,7 +250,7 @@ class Layers:
                     done += 1
             package += 1
         run(["tar", "-cf", self.path("src", "npm.tar"), "-C", top, "node_modules"])
-        shutil.rmtree(top)
+        self.retire(top)
 
     def make_git(self):
         need("git")
@@ -249,7 +314,7 @@ class Layers:
                 shutil.copy2(f, to)
             deb = self.path("src", name + ".deb")
             run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", stage, deb])
-            shutil.rmtree(stage)
+            self.retire(stage)
             debs.append(deb)
         if not debs:
             raise Missing("no package of which to make one")

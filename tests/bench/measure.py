@@ -8,17 +8,11 @@ import shutil
 import subprocess
 import time
 
-from layers import LOWERS, Missing, run
+from layers import LOWERS, Missing, drop_caches, run
 from peers import PeerError, Place
 
 # What does not end in so many seconds is a failure of the peer, not a number.
 LIMIT = 600
-
-
-def drop_caches():
-    os.sync()
-    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
-        f.write("3")
 
 
 def children_cpu():
@@ -44,38 +38,45 @@ class Session:
         self.selected, self.sink, self.count_requests = selected, sink, count_requests
         self.size = layers.size
         self.own_cpu = None
-        name = scenario.place or "ply"
-        top = layers.path("reflink") if scenario.place else layers.top
-        lowers, cwd = list(LOWERS), top
-        if scenario.stack:
-            cwd = layers.path(scenario.stack)
-            lowers = [str(i) for i in range(len(os.listdir(cwd)))]
-        self.target = layers.path("mnt")
-        self.place = Place(cwd, lowers, os.path.join(top, name + "-upper"), os.path.join(top, name + "-work"), self.target,
-                           layers.path("daemon.log"), layers.path(scenario.flat))
+        self.own = self.place = self.target = None
 
     # --- the mount ---
 
     def __enter__(self):
-        self.clean()
+        layers, scenario = self.layers, self.scenario
+        self.own = layers.new_place()
+        # Layers and upper of a scenario that has a filesystem of its own are there.
+        top = layers.path(scenario.place) if scenario.place else layers.top
+        lowers, cwd, flat = list(LOWERS), top, layers.path(scenario.flat)
+        if scenario.stack:
+            cwd = layers.path(scenario.stack)
+            lowers = [str(i) for i in range(len(os.listdir(cwd)))]
+        if self.peer.name == "native" and scenario.writes:
+            flat = os.path.join(self.own, "flat")
+            os.mkdir(flat)
+            for part in scenario.parts:
+                layers.flatten(part, flat)
+        self.target = layers.path("mnt")
+        self.place = Place(cwd, lowers, os.path.join(top if scenario.place else self.own, "upper"),
+                           os.path.join(top if scenario.place else self.own, "work"), self.target, layers.path("daemon.log"), flat)
         for d in (self.place.upper, self.place.work, self.target):
             os.makedirs(d, exist_ok=True)
         os.chmod(self.place.upper, 0o755)
-        self.peer.mount(self.place, self.scenario.options.get(self.peer.name, ""))
+        try:
+            self.peer.mount(self.place, scenario.options.get(self.peer.name, ""))
+        except BaseException:
+            self.leave()
+            raise
         return self
 
     def __exit__(self, *_):
         self.peer.umount(self.place)
-        self.clean()
+        self.leave()
 
-    def clean(self):
-        for d in (self.place.upper, self.place.work):
-            if os.path.exists(d):
-                subprocess.run(["rm", "-rf", "--one-file-system", d], check=False)
-        if self.peer.name == "native":
-            for new in self.scenario.new:
-                subprocess.run(["rm", "-rf", "--one-file-system", self.layers.path(self.scenario.flat, new)], check=False)
-            self.layers.restore(self.scenario.changes)
+    def leave(self):
+        if self.scenario.place:
+            subprocess.run(["rm", "-rf", "--one-file-system", self.place.upper, self.place.work], check=False)
+        self.layers.retire(self.own)
 
     def run(self):
         try:
