@@ -153,7 +153,7 @@ int ply_mount_make(struct ply_mount *m, const struct ply_options *opt, const str
 	char where[32];
 	int fd;
 
-	*m = (struct ply_mount){ .fd = -1, .path = opt->mountpoint };
+	*m = (struct ply_mount){ .fd = -1, .path = opt->mountpoint, .allow_root = opt->allow_root };
 	fuse_set_log_func(fuse_says);
 	m->se = session_make(opt, ops, userdata);
 	if (!m->se) {
@@ -239,7 +239,7 @@ static void init_amend(struct ply_mount *m, const struct fuse_in_header *in, cha
 	flags2 = asked->flags & FUSE_INIT_EXT ? asked->flags2 : 0;
 	if (head.error)
 		return;
-	if (flags2 & idmap)
+	if ((flags2 & idmap) && !m->allow_root)
 		out.flags2 |= idmap;
 	if (m->uring_wanted && init_uring(m, flags2, &out))
 		out.flags2 |= (uint32_t)(FUSE_OVER_IO_URING >> 32);

@@ -15,6 +15,7 @@ struct ply_mount {
 	int fd;				/* owned by se */
 	uint64_t dev, mnt_id;		/* 0: not known */
 	bool mounted;
+	bool allow_root;		/* idmapped mounts cannot be had: with them the kernel does not say who asks */
 	bool uring_wanted;
 	bool uring;			/* from process_init on: the kernel agreed */
 	size_t uring_payload;

@@ -139,6 +139,23 @@ try() # OPTS: mounts, works, unmounts
 	f user 1000 1000 , open r f r , read r 9 lower
 }
 
+@test "allow_root: root and who mounts, and nobody else" {
+	need_root
+	put "$L/other" x
+	mount_opts "$M" "$(base),allow_root"
+	f open r f r , read r 9 lower
+	# one name is known to the kernel, the others are asked for
+	f user 1000 1000 , '!EACCES' open r f r , '!EACCES' stat other , '!EACCES' stat absent
+	f open r f r , stat other , '!ENOENT' stat absent
+}
+
+@test "debug says each request" {
+	mount_opts "$M" "$(base),debug"
+	says "$M/f" lower
+	grep -q 'opcode.* 14' "$D/log"
+	umount_at "$M"
+}
+
 @test "what container engines pass is accepted" {
 	try "$(base),allow_other,default_permissions,fsync=0,threaded=1"
 	try "$(base),xattr_permissions=2"
