@@ -4,7 +4,6 @@
 #include "dirops.h"
 #include "fuse_uring.h"
 #include "io.h"
-#include "listers.h"
 #include "lookup.h"
 #include "plyfs-fuse.h"
 #include "readdir.h"
@@ -23,11 +22,7 @@ static struct ply_fs *op_fs(fuse_req_t req)
 
 static struct ply_handle *op_handle(const struct fuse_file_info *fi)
 {
-	struct ply_handle *h = fi ? (struct ply_handle *)(uintptr_t)fi->fh : NULL;
-
-	if (h)
-		(void)atomic_load_explicit(&h->told, memory_order_acquire);
-	return h;
+	return fi && fi->fh ? ply_reply_handle(fi->fh) : NULL;
 }
 
 /* The node by its number, also when it is stale. NULL: answered. */
@@ -117,43 +112,6 @@ static bool op_kill(fuse_req_t req)
 }
 
 /* --- names --- */
-
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	struct ply_fs *fs = op_fs(req);
-	struct ply_node *n;
-	struct stat st;
-	int err;
-
-	ply_autonode(dir, fs, op_dir_of(req, parent, name));
-	if (!dir.n)
-		return;
-	err = ply_lookup(fs, dir.n, name, &n, &st);
-	if (err == -ENOENT) {
-		ply_reply_negative(req);
-		return;
-	}
-	if (err) {
-		ply_reply_err(req, err);
-		return;
-	}
-	ply_autonode(ref, fs, n);
-	err = ply_attr_show(fs, n, &st);
-	if (err) {
-		ply_reply_err(req, err);
-		return;
-	}
-	ply_backing_looked_up(fs, n, op_pid(req));
-	if (n->type != S_IFDIR)
-		ply_listers_looked_up(dir.n, name);
-	ply_reply_entry(req, n, &st);
-}
-
-static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
-{
-	ply_node_forget(op_fs(req)->graph, ino, nlookup);
-	fuse_reply_none(req);
-}
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *f)
 {
@@ -286,24 +244,6 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 }
 
 /* --- attributes --- */
-
-static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct ply_fs *fs = op_fs(req);
-	struct stat st;
-	int err;
-
-	ply_autonode(raw, fs, op_node_raw(req, ino));
-	if (!raw.n)
-		return;
-	err = ply_attr_get(fs, raw.n, op_handle(fi), &st);
-	if (err) {
-		ply_reply_err(req, err);
-		return;
-	}
-	ply_backing_snapshot_attr(fs, raw.n, &st);
-	ply_reply_attr(req, raw.n, &st);
-}
 
 static unsigned int setattr_what(int to_set)
 {
@@ -458,26 +398,6 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 /* --- opening --- */
 
-static void op_open_node(fuse_req_t req, struct ply_node *n, const struct fuse_file_info *fi)
-{
-	struct ply_open_reply o;
-	int err = ply_backing_open(op_fs(req), n, fi->flags, fi->kill_suidgid, op_pid(req), &o);
-
-	if (err)
-		ply_reply_err(req, err);
-	else
-		ply_reply_open(req, &o);
-}
-
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct ply_fs *fs = op_fs(req);
-
-	ply_autonode(n, fs, op_node_raw(req, ino));
-	if (n.n)
-		op_open_node(req, n.n, fi);
-}
-
 /* fd and n (taken over) of a file that was just made: opens it and answers. */
 static void op_reply_new_file(fuse_req_t req, int fd, struct ply_node *n, const struct stat *st, int flags)
 {
@@ -556,13 +476,6 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 		ply_reply_err(req, err);
 	else
 		op_reply_new_file(req, fd, n, &st, fi->flags);
-}
-
-static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	(void)ino;
-	ply_backing_release(op_fs(req), op_handle(fi));
-	ply_reply_err(req, 0);
 }
 
 /* --- data --- */
@@ -757,18 +670,18 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 }
 
 /*
+ * fuse_direct serves lookup, forget, getattr, open and release.
  * Left out, so that libfuse says ENOSYS and the kernel never asks again: opendir (listings are cached), access
  * (default_permissions), flush (nothing is held back), locks (the kernel keeps them).
  */
 void ply_fuse_ops_fill(struct fuse_lowlevel_ops *ops, const struct ply_options *opt)
 {
 	*ops = (struct fuse_lowlevel_ops){
-		.init = op_init,
-		.lookup = op_lookup, .forget = op_forget, .forget_multi = op_forget_multi,
-		.getattr = op_getattr, .setattr = op_setattr, .statfs = op_statfs,
+		.init = op_init, .forget_multi = op_forget_multi,
+		.setattr = op_setattr, .statfs = op_statfs,
 		.readlink = op_readlink, .mknod = op_mknod, .mkdir = op_mkdir, .symlink = op_symlink,
 		.link = op_link, .unlink = op_unlink, .rmdir = op_rmdir, .rename = op_rename,
-		.open = op_open, .create = op_create, .tmpfile = op_tmpfile, .release = op_release,
+		.create = op_create, .tmpfile = op_tmpfile,
 		.read = op_read, .write = op_write, .fsync = op_fsync, .fsyncdir = op_fsyncdir,
 		.fallocate = op_fallocate, .lseek = op_lseek, .copy_file_range = op_copy_file_range,
 		.ioctl = op_ioctl, .readdir = op_readdir, .readdirplus = op_readdirplus,

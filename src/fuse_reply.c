@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_reply.h"
+#include "plyfs-fuse.h"
 #include <errno.h>
 
 _Thread_local const struct fuse_in_header *ply_fuse_request;
 
-void ply_reply_err(fuse_req_t req, int err)
+int ply_reply_errno(int err)
 {
 	/* What goes beyond the kernel's range would be a broken reply, and no errno of a layer is there. */
-	fuse_reply_err(req, err < 0 && err > -512 ? -err : err ? EIO : 0);
+	return err < 0 && err > -512 ? -err : err ? EIO : 0;
+}
+
+void ply_reply_err(fuse_req_t req, int err)
+{
+	fuse_reply_err(req, ply_reply_errno(err));
 }
 
 static double attr_timeout(const struct ply_fuse *f, struct ply_node *n)
@@ -36,41 +42,35 @@ void ply_reply_entry(fuse_req_t req, struct ply_node *n, const struct stat *st)
 		ply_node_forget(f->fs->graph, e.ino, 1);
 }
 
-void ply_reply_negative(fuse_req_t req)
-{
-	struct fuse_entry_param e = { .entry_timeout = ply_reply_fuse(req)->timeout };
-
-	fuse_reply_entry(req, &e);
-}
-
 void ply_reply_attr(fuse_req_t req, struct ply_node *n, const struct stat *st)
 {
 	fuse_reply_attr(req, st, attr_timeout(ply_reply_fuse(req), n));
 }
 
-static void open_fill(const struct ply_open_reply *o, struct fuse_file_info *fi)
+uint32_t ply_reply_open_flags(const struct ply_open_reply *o)
 {
-	memset(fi, 0, sizeof(*fi));
-	fi->fh = (uintptr_t)o->h;
-	atomic_store_explicit(&o->h->told, true, memory_order_release);
-	fi->flags = o->h->flags;
-	fi->backing_id = o->passthrough ? o->backing_id : 0;
-	fi->keep_cache = o->keep_cache;
-	fi->direct_io = o->direct_io;
-	fi->parallel_direct_writes = o->direct_io;
+	uint32_t flags = o->passthrough ? FOPEN_PASSTHROUGH : 0;
+
+	if (o->keep_cache)
+		flags |= FOPEN_KEEP_CACHE;
+	if (o->direct_io)
+		flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	/* There is no FLUSH; at a close the kernel would still look for pages to write back, of which these handles make none. */
-	fi->noflush = o->passthrough || !o->h->writable;
+	if (o->passthrough || !o->h->writable)
+		flags |= FOPEN_NOFLUSH;
+	return flags;
 }
 
-void ply_reply_open(fuse_req_t req, const struct ply_open_reply *o)
+static void open_fill(const struct ply_open_reply *o, struct fuse_file_info *fi)
 {
-	struct ply_fs *fs = ply_reply_fuse(req)->fs;
-	struct fuse_file_info fi;
+	uint32_t flags = ply_reply_open_flags(o);
 
-	open_fill(o, &fi);
-	/* The caller was interrupted: no RELEASE will come. */
-	if (fuse_reply_open(req, &fi) == -ENOENT)
-		ply_backing_release(fs, o->h);
+	*fi = (struct fuse_file_info){
+		.fh = ply_reply_fh(o), .flags = o->h->flags, .backing_id = o->passthrough ? o->backing_id : 0,
+		.keep_cache = (flags & FOPEN_KEEP_CACHE) != 0, .direct_io = (flags & FOPEN_DIRECT_IO) != 0,
+		.parallel_direct_writes = (flags & FOPEN_PARALLEL_DIRECT_WRITES) != 0,
+		.noflush = (flags & FOPEN_NOFLUSH) != 0,
+	};
 }
 
 void ply_reply_create(fuse_req_t req, struct ply_node *n, const struct stat *st, const struct ply_open_reply *o)

@@ -2,6 +2,7 @@
 #include "fuse_session.h"
 #include "creds.h"
 #include "fuse_backing.h"
+#include "fuse_direct.h"
 #include "fuse_mount.h"
 #include "fuse_notify.h"
 #include "fuse_ops.h"
@@ -16,6 +17,7 @@
 #include <sys/signalfd.h>
 
 #define SESSION_THREADS 16		/* at most, unless threads= says otherwise */
+#define SESSION_HEADERS 4096		/* before the bytes of the largest WRITE */
 #define SESSION_FOREVER 1e9		/* seconds; the kernel caps it */
 
 struct ply_session {
@@ -146,7 +148,7 @@ static void session_serve(void *arg, struct fuse_buf *buf)
 	ply_fuse_request = in;
 	if (in && in->opcode == FUSE_INIT)
 		session_serve_init(s, buf);
-	else
+	else if (!in || !ply_direct_serve(&s->fuse, in, buf->size))
 		fuse_session_process_buf(s->fuse.se, buf);
 	ply_fuse_request = NULL;
 }
@@ -317,7 +319,12 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 	s->event = s->also = -1;
 	s->mount.fd = -1;
 	s->fuse.on_init = session_on_init;
-	s->fuse.timeout = fs->opt->timeout < 0 ? SESSION_FOREVER : fs->opt->timeout;
+	s->fuse.timeout = fs->opt->timeout < 0 ? SESSION_FOREVER : ply_min(fs->opt->timeout, SESSION_FOREVER);
+	s->fuse.valid = (uint64_t)s->fuse.timeout;
+	s->fuse.valid_nsec = (uint32_t)((s->fuse.timeout - (double)s->fuse.valid) * 1e9);
+	s->fuse.debug = fs->opt->debug;
+	s->fuse.allow_root = fs->opt->allow_root;
+	s->fuse.owner = getuid();
 	s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->event < 0) {
 		r = -errno;
@@ -335,6 +342,7 @@ int ply_session_new(struct ply_session **out, struct ply_fs *fs, char *err, size
 		return r;
 	}
 	s->fuse.se = s->mount.se;
+	s->fuse.fd = s->mount.fd;
 	fs->up = (struct ply_upcalls){
 		.arg = s,
 		.inval_inode = up_inval_inode, .inval_entry = up_inval_entry,
@@ -426,6 +434,7 @@ int ply_session_run(struct ply_session *s, void (*live)(void *arg), void *arg, c
 	} else {
 		asked = session_await_init(s, sigfd, &read_error);
 	}
+	conf.room = s->info.max_write + SESSION_HEADERS;
 	if (s->live) {
 		r = session_live(s, &conf, err, errlen);
 		if (!r) {

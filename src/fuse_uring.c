@@ -125,6 +125,19 @@ static void slot_fail(struct slot *e)
 	slot_answer(e, &iov, 1);
 }
 
+bool ply_uring_answer(const void *answer, size_t len)
+{
+	const struct fuse_out_header *out = answer;
+	struct slot *e = uring_slot;
+	struct iovec iov[2];
+
+	if (!e || e->answered || out->unique != e->unique)
+		return false;
+	iov[0] = (struct iovec){ .iov_base = (void *)(uintptr_t)out, .iov_len = sizeof(*out) };
+	iov[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)(out + 1), .iov_len = len - sizeof(*out) };
+	return slot_answer(e, iov, 2) >= 0;
+}
+
 static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;

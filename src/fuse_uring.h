@@ -57,6 +57,9 @@ void ply_uring_free(struct ply_uring *u);
 /* Where the answer of the request that this thread serves is wanted, if it has at most `size` bytes. NULL: nowhere special. */
 char *ply_uring_payload(size_t size);
 
+/* The answer of the request that this thread serves, with its header, in one piece. False: it goes to the device. */
+bool ply_uring_answer(const void *answer, size_t len);
+
 /* "0-3,8" of /sys/devices/system/cpu/possible: how many. 0: it is no such list. */
 unsigned int ply_uring_count_cpus(const char *list);
 

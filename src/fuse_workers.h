@@ -20,6 +20,7 @@ struct ply_workers;
 
 struct ply_workers_conf {
 	struct fuse_session *se;
+	size_t room;			/* for the largest request */
 	unsigned int max;		/* of threads that serve; 1: no watch is needed, and there is none */
 	/* Serves one request. No lock is held. */
 	void (*serve)(void *arg, struct fuse_buf *buf);
