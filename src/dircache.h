@@ -4,8 +4,9 @@
  * ordered by a keyed 63-bit hash of the name. The hash is also the readdir cookie: a listing stays valid
  * while names come and go and when the cache is dropped and built again.
  *
- * In chunks, found by how far along a hash is (a few cache misses, in a directory of any size); bounded over all directories: the least
- * recently used idle one is dropped past the limit. One that is larger than that alone stays while it is being listed.
+ * In chunks, found by how far along a hash is (a few cache misses, in a directory of any size); bounded over all
+ * directories: the least recently used idle one is dropped past the limit. One that is larger than that alone stays
+ * while it is being listed.
  */
 #ifndef PLY_DIRCACHE_H
 #define PLY_DIRCACHE_H

@@ -80,6 +80,8 @@ struct ply_ident {
 /* All with the table lock held, but for the last two. */
 void ply_htable_add(struct ply_htable *t, struct ply_hlink *l);
 void ply_htable_del(struct ply_htable *t, struct ply_hlink *l);
+/* Something will be added soon: what that will have to touch is fetched meanwhile. */
+void ply_htable_expect(const struct ply_htable *t);
 /* node NULL: whoever has the name. */
 struct ply_name *ply_graph_find_name(const struct ply_graph *g, const struct ply_node *parent,
 				     const char *name, const struct ply_node *node);

@@ -74,8 +74,10 @@ struct ply_node *ply_name_find(struct ply_graph *g, struct ply_node *parent, con
 	struct ply_name *nm = ply_graph_find_name(g, parent, name, NULL);
 	struct ply_node *n;
 
-	if (!nm)
+	if (!nm) {
+		ply_htable_expect(&g->names);
 		return NULL;
+	}
 	n = ply_graph_name_node(nm);
 	n->refs++;
 	return n;

@@ -129,11 +129,23 @@ static void table_join(struct ply_htable *t)
 		(void)table_reserve(t, t->cap / 2);
 }
 
+static bool table_is_full(const struct ply_htable *t)
+{
+	return t->n >= t->size;
+}
+
+void ply_htable_expect(const struct ply_htable *t)
+{
+	/* The bucket beside the one that was split last; the first in its chain is the cache miss. */
+	if (table_is_full(t))
+		__builtin_prefetch(t->bucket[t->size & (t->size > t->mask ? t->mask : t->mask >> 1)]);
+}
+
 void ply_htable_add(struct ply_htable *t, struct ply_hlink *l)
 {
 	struct ply_hlink **head;
 
-	if (t->n >= t->size)
+	if (table_is_full(t))
 		table_split(t);
 	head = table_head(t, t->hash(l));
 	l->next = *head;
