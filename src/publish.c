@@ -127,9 +127,10 @@ static int publish_index(struct ply_copyup_ctx *c, struct publish_place *p)
 {
 	struct ply_at at = PLY_AT(c->fs->work.index_fd, c->index_name);
 	int links = (int)c->st.st_nlink;
-	int r;
+	int r = ply_workdir_make_index(&c->fs->work);
 
-	r = ply_node_set_index(c->fs->graph, c->n, c->index_name);
+	if (!r)
+		r = ply_node_set_index(c->fs->graph, c->n, c->index_name);
 	if (!r)
 		r = publish_set_nlink(c, ply_copyup_at(c), true, links - 1);
 	if (r)

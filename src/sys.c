@@ -247,6 +247,13 @@ int ply_sys_dup(int fd)
 	return (int)SYS_RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
+int ply_sys_dup_over(int fd, int over)
+{
+	int r = (int)SYS_RETRY(dup3(fd, over, O_CLOEXEC));
+
+	return r < 0 ? r : 0;
+}
+
 void ply_sys_reserve_fds(unsigned int n)
 {
 	struct rlimit lim;

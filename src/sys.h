@@ -57,6 +57,8 @@ int ply_sys_open_beneath(int fd, const char *path, int flags);
 /* A path that a person gave, as the kernel takes it: symlinks are followed. */
 int ply_sys_open_path(const char *path, int flags);
 int ply_sys_dup(int fd);
+/* `over` becomes another of fd, in one step. */
+int ply_sys_dup_over(int fd, int over);
 /*
  * Makes the process's table of descriptors large enough for so many, as far as the limit goes. A process with threads waits for
  * all processors (synchronize_rcu(), 13 ms and more) each time that its table doubles, in the middle of some request: before the first thread.

@@ -686,10 +686,10 @@ static int index_bind_to(struct ply_workdir *w, const struct ply_layer *l, struc
 }
 
 /* The index belongs to one upper; an upper whose root has no origin gets that of the first lower. */
-static int index_bind(struct ply_workdir *w)
+static int index_bind(struct ply_workdir *w, int index_fd)
 {
 	const struct ply_layer *upper = w->ls->upper;
-	int r = index_bind_to(w, upper, PLY_FD(w->index_fd), OVL_UPPER);
+	int r = index_bind_to(w, upper, PLY_FD(index_fd), OVL_UPPER);
 
 	if (r)
 		return r;
@@ -709,6 +709,49 @@ static const char *index_obstacle(const struct ply_workdir *w)
 	return NULL;
 }
 
+/*
+ * Few mounts ever copy up a hard link, and to make a directory, to note whose it is and, for whoever throws the work directory
+ * away, to remove it takes longer than most else of a mount. So where there is none it is made at its first use. Until then
+ * another directory stands for it: work/work has no names that could be an index's.
+ */
+static int index_put_off(struct ply_workdir *w)
+{
+	const struct ply_layers *ls = w->ls;
+	struct stat st;
+
+	/* Not where something is yet to be tried in it, or to be learnt from what others noted. */
+	if (!ls->can.tmpfile || !ls->fs[ls->upper->fs].knows_uuid || !ls->fs[ls->layer[1].fs].knows_uuid ||
+	    ply_sys_stat(PLY_AT(w->base_fd, "index"), &st) != -ENOENT)
+		return -EEXIST;
+	w->index_fd = ply_sys_dup(w->fd);
+	if (w->index_fd < 0)
+		return w->index_fd;
+	w->ls->can.link = true;
+	atomic_store(&w->index_unmade, true);
+	return 0;
+}
+
+int ply_workdir_make_index(struct ply_workdir *w)
+{
+	ply_autofd fd = -1;
+	int r;
+
+	if (!atomic_load_explicit(&w->index_unmade, memory_order_acquire))
+		return 0;
+	PLY_MUTEX(guard, &w->index_lock);
+	if (!atomic_load_explicit(&w->index_unmade, memory_order_relaxed))
+		return 0;
+	fd = own_dir(w->base_fd, "index", false, NULL);
+	if (fd < 0)
+		return fd;
+	r = index_bind(w, fd);
+	if (!r)
+		r = ply_sys_dup_over(fd, w->index_fd);
+	if (!r)
+		atomic_store_explicit(&w->index_unmade, false, memory_order_release);
+	return r;
+}
+
 static int index_open(struct ply_workdir *w, const char *name, const struct ply_options *opt, char *err, size_t errlen)
 {
 	bool made = false;
@@ -718,6 +761,10 @@ static int index_open(struct ply_workdir *w, const char *name, const struct ply_
 	if (opt->index == PLY_OFF)
 		return 0;
 	why = index_obstacle(w);
+	if (!why && !index_put_off(w)) {
+		w->index = true;
+		return 0;
+	}
 	if (!why) {
 		w->index_fd = own_dir(w->base_fd, "index", false, &made);
 		if (w->index_fd >= 0)
@@ -732,7 +779,7 @@ static int index_open(struct ply_workdir *w, const char *name, const struct ply_
 		ply_log(opt->index == PLY_ON ? PLY_LOG_WARN : PLY_LOG_INFO, "index=off: %s", why);
 		return 0;
 	}
-	r = w->index_fd < 0 ? w->index_fd : index_bind(w);
+	r = w->index_fd < 0 ? w->index_fd : index_bind(w, w->index_fd);
 	if (!r && !made)
 		r = index_clean(w);
 	w->index = !r;
@@ -800,6 +847,7 @@ int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct 
 	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = w->probe_fd = -1;
 	atomic_init(&w->counter, 0);
 	pthread_mutex_init(&w->whiteout_lock, NULL);
+	pthread_mutex_init(&w->index_lock, NULL);
 	if (PLY_WARN_ON(!ls->upper))
 		r = fail(err, errlen, -EINVAL, "no upperdir, so no workdir");
 	else
@@ -836,6 +884,7 @@ void ply_workdir_open_readonly(struct ply_workdir *w, struct ply_layers *ls, con
 	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = w->probe_fd = -1;
 	atomic_init(&w->counter, 0);
 	pthread_mutex_init(&w->whiteout_lock, NULL);
+	pthread_mutex_init(&w->index_lock, NULL);
 	w->index = opt->work && opt->index != PLY_OFF && !index_open_readonly(w, opt->work);
 }
 
@@ -862,6 +911,7 @@ void ply_workdir_close(struct ply_workdir *w)
 	if (w->upper_lock_fd >= 0)
 		close(w->upper_lock_fd);
 	pthread_mutex_destroy(&w->whiteout_lock);
+	pthread_mutex_destroy(&w->index_lock);
 	memset(w, 0, sizeof(*w));
 	w->base_fd = w->fd = w->index_fd = w->upper_lock_fd = w->probe_fd = -1;
 }

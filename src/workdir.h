@@ -14,10 +14,12 @@ struct ply_workdir {
 	struct ply_layers *ls;
 	int base_fd;			/* workdir= itself (flocked) */
 	int fd;				/* work/work: temporaries; O_PATH|O_DIRECTORY usable for *at() */
-	int index_fd;			/* work/index, -1 without index */
+	int index_fd;			/* work/index, -1 without index; a directory without such names until it is made */
 	int upper_lock_fd;		/* flock on upper */
 	int probe_fd;			/* O_RDWR, a nameless regular file of upper's filesystem, until ply_workdir_probed(); -1 */
 	bool index;			/* index is in use */
+	atomic_bool index_unmade;	/* there is no work/index yet: see ply_workdir_make_index() */
+	pthread_mutex_t index_lock;	/* leaf: making it */
 	/*
 	 * ext4: work was put where few inodes are (workdir.c says why), which upper's root may not be. A directory
 	 * for the root that is made here and moved there takes what will be made in it along.
@@ -39,7 +41,7 @@ struct ply_workdir {
 /*
  * Locks upper and work (flock; busy: -EBUSY with a line that says who to ask, after waiting a
  * few seconds for a daemon whose mount has just ended), makes
- * work/work and work/index, empties work/work (left by a crash) without following symlinks, probes ls->can.* by
+ * work/work, empties it (left by a crash) without following symlinks, probes ls->can.* by
  * doing it, sets the volatile marker (refuses a marker left behind as the kernel does), verifies
  * index entries (drops those whose union inode is gone: no name but the index, and overlay.nlink says
  * that no lower name is left). Where trusted.* cannot be set on upper, ls->xns and upper->xns become
@@ -47,6 +49,11 @@ struct ply_workdir {
  */
 int ply_workdir_open(struct ply_workdir *w, struct ply_layers *ls, const struct ply_options *opt,
 		     char *err, size_t errlen);
+/*
+ * Before anything is put into the index: makes work/index if it is not there yet. Whoever looks for a name in index_fd, or
+ * removes one, does not need it.
+ */
+int ply_workdir_make_index(struct ply_workdir *w);
 /* Nothing more is tried on probe_fd. */
 void ply_workdir_probed(struct ply_workdir *w);
 /* Removes temporaries; the volatile marker stays. Harmless on a zeroed or failed one. */

@@ -349,6 +349,61 @@ static void make_entry(struct union_dirs *u, const char *lower, const char *nlin
 		assert_int_equal(linkat(u->s.fd, path, u->s.fd, upper_name, 0), 0);
 }
 
+/* Most mounts do without; the first that puts something in finds it made. */
+static void index_is_made_when_it_is_needed(void **state)
+{
+	struct union_dirs *u = *state;
+	bool known;
+	int fd;
+
+	union_open(u);
+	if (!u->w.index) {
+		union_close(u);
+		skip();
+	}
+	known = u->ls->can.tmpfile && u->ls->fs[u->ls->upper->fs].knows_uuid && u->ls->fs[u->ls->layer[1].fs].knows_uuid;
+	assert_int_equal(scratch_has(&u->s, "w/index"), !known);
+	fd = u->w.index_fd;
+	assert_true(fd >= 0);
+	assert_int_equal(ply_sys_unlink(PLY_AT(fd, "00fb")), -ENOENT);
+	assert_int_equal(ply_workdir_make_index(&u->w), 0);
+	assert_int_equal(u->w.index_fd, fd);
+	assert_true(scratch_has(&u->s, "w/index"));
+	if (known)
+		assert_true(ply_sys_getxattr(PLY_FD(fd), ply_format_attr(u->ls->xns, OVL_UPPER), NULL, 0) > 21);
+	assert_int_equal(ply_sys_mkdir(PLY_AT(fd, "here"), 0700), 0);
+	assert_true(scratch_has(&u->s, "w/index/here"));
+	assert_int_equal(ply_sys_rmdir(PLY_AT(fd, "here")), 0);
+	assert_int_equal(ply_workdir_make_index(&u->w), 0);
+	union_close(u);
+	/* What was there is used from the start. */
+	union_open(u);
+	assert_true(u->w.index && !u->w.index_unmade);
+	union_close(u);
+}
+
+/* Nobody sees it half made: until its owner is noted nothing goes into it. */
+static void index_that_cannot_be_made(void **state)
+{
+	struct union_dirs *u = *state;
+	int r;
+
+	union_open(u);
+	if (!u->w.index || !u->w.index_unmade) {
+		union_close(u);
+		skip();
+	}
+	for (long n = 1; u->w.index_unmade; n++) {
+		faults_arm(n, ENOSPC, FAULTS_ANY);
+		r = ply_workdir_make_index(&u->w);
+		if (!faults_disarm())
+			assert_int_equal(r, 0);
+		assert_int_equal(r, u->w.index_unmade ? -ENOSPC : 0);
+	}
+	assert_true(ply_sys_getxattr(PLY_FD(u->w.index_fd), ply_format_attr(u->ls->xns, OVL_UPPER), NULL, 0) > 21);
+	union_close(u);
+}
+
 static void index_keeps_what_is_needed(void **state)
 {
 	struct union_dirs *u = *state;
@@ -364,6 +419,7 @@ static void index_keeps_what_is_needed(void **state)
 		union_close(u);
 		skip();
 	}
+	assert_int_equal(ply_workdir_make_index(&u->w), 0);
 	make_entry(u, "l1/live", "U+0", "u/live", live);
 	/* Its upper name is gone; a lower name still leads here. */
 	make_entry(u, "l1/alias", "U+0", NULL, alias);
@@ -400,6 +456,7 @@ static void index_counts_lower_names(void **state)
 		union_close(u);
 		skip();
 	}
+	assert_int_equal(ply_workdir_make_index(&u->w), 0);
 	make_entry(u, "l1/kept", "L-1", NULL, kept);
 	make_entry(u, "l1/gone", "L-1", NULL, gone);
 	can_open = u->ls->fs[0].can_open_handles;
@@ -420,6 +477,7 @@ static void index_of_another_upper(void **state)
 		union_close(u);
 		skip();
 	}
+	assert_int_equal(ply_workdir_make_index(&u->w), 0);
 	assert_int_equal(ply_sys_getxattr(PLY_AT(u->s.fd, "u"), ply_format_attr(u->ls->xns, OVL_ORIGIN), NULL, 0) > 21, 1);
 	union_close(u);
 	scratch_dir(&u->s, "v");
@@ -446,6 +504,7 @@ static void index_with_strange_names(void **state)
 		union_close(u);
 		skip();
 	}
+	assert_int_equal(ply_workdir_make_index(&u->w), 0);
 	union_close(u);
 	scratch_file(&u->s, "w/index/not-hex", "x");
 	union_open(u);
@@ -611,6 +670,8 @@ int main(void)
 		union_test(volatile_leaves_its_marker),
 		union_test(override_is_marked_on_upper),
 		union_test(each_failure_is_told),
+		union_test(index_is_made_when_it_is_needed),
+		union_test(index_that_cannot_be_made),
 		union_test(index_keeps_what_is_needed),
 		union_test(index_counts_lower_names),
 		union_test(index_of_another_upper),
