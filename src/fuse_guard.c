@@ -84,11 +84,21 @@ void ply_guard_drain(int device, int thread)
 	}
 }
 
+static void guard_reap(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 static void guard_serve(const int fd[GUARD_FDS]) __attribute__((noreturn));
 static void guard_serve(const int fd[GUARD_FDS])
 {
+	sigset_t set;
 	char c;
 
+	/* Its end is the business of the daemon, of the thread, and of the device. */
+	sigfillset(&set);
+	(void)sigprocmask(SIG_SETMASK, &set, NULL);
 	(void)prctl(PR_SET_NAME, GUARD_NAME);
 	guard_clone(fd[GUARD_DEVICE]);
 	while (read(fd[GUARD_DAEMON], &c, 1) < 0 && errno == EINTR)
@@ -108,37 +118,49 @@ void ply_guard_main(int argc, char **argv)
 	guard_serve(fd);
 }
 
-/* A fork of many threads' process: it calls nothing but the kernel. */
-static void guard_begin(const int fd[GUARD_FDS], char *const argv[]) __attribute__((noreturn));
-static void guard_begin(const int fd[GUARD_FDS], char *const argv[])
+/* Returns if that may not be. In the memory of a process of many threads: it calls nothing but the kernel. */
+static void guard_exec(const int fd[GUARD_FDS], char *const argv[])
 {
 	char *const none[] = { NULL };
 	bool all = true;
 
-	/* What the daemon has in memory would be copied, page by page, as it changes it. No privileges come back this way. */
 	for (int i = 0; i < GUARD_FDS; i++)
 		all = all && !fcntl(fd[i], F_SETFD, 0);
+	/* No privileges come back this way. */
 	if (all && !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		(void)execve("/proc/self/exe", argv, none);
-	/* Where that may not be it does as well. */
-	guard_serve(fd);
 }
 
+/*
+ * Our program anew: of a fork, what the daemon has in memory would be copied, page by page, as it changes it. Where that cannot be
+ * a fork does as well.
+ */
 static pid_t guard_fork(int device, int daemon, int thread, int other_end)
 {
 	const int fd[GUARD_FDS] = { [GUARD_DEVICE] = device, [GUARD_DAEMON] = daemon, [GUARD_THREAD] = thread };
 	char name[] = GUARD_NAME, number[GUARD_FDS][12];
 	char *argv[GUARD_FDS + 2] = { name };
-	pid_t pid;
+	volatile bool failed = false;
+	volatile pid_t pid;
 
 	for (int i = 0; i < GUARD_FDS; i++) {
 		snprintf(number[i], sizeof(number[i]), "%d", fd[i]);
 		argv[i + 1] = number[i];
 	}
+	/* Not even its page tables are copied, for which all threads would wait. */
+	pid = vfork();
+	if (!pid) {
+		guard_exec(fd, argv);
+		failed = true;
+		_exit(1);
+	}
+	if (!failed)
+		return ply_max(pid, 0);
+	guard_reap(pid);
 	pid = fork();
 	if (!pid) {
 		close(other_end);
-		guard_begin(fd, argv);
+		guard_serve(fd);
 	}
 	return ply_max(pid, 0);
 }
@@ -176,8 +198,7 @@ void ply_guard_stop(struct ply_guard *g)
 {
 	if (g->pid > 0) {
 		kill(g->pid, SIGKILL);
-		while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		guard_reap(g->pid);
 	}
 	g->pid = 0;
 	for (int i = 0; i < 2; i++)

@@ -218,6 +218,48 @@ static void answers_when_the_daemon_is_gone(void **state)
 	close(device[1]);
 }
 
+/* Where the program cannot be run anew. */
+static void answers_as_a_fork(void **state)
+{
+	char dir[] = "/tmp/plyfs-guard-XXXXXX";
+	int device[2], status;
+	struct drain d = { .device = { -1, -1 } };
+	struct thread t;
+	pthread_t id;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, device), 0);
+	d.device[0] = device[0];
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		if (chroot(dir) || chdir("/"))
+			_exit(2);
+		thread_begin(&t, &id, device[1], device[0]);
+		close(device[1]);
+		if (!t.g.pid)
+			_exit(3);
+		/* Both are gone, one after the other. */
+		close(t.g.pipe[1]);
+		ask(&d, FUSE_LOOKUP, 2, 5);
+		is_refused(&d, 2);
+		thread_end(&t, id);
+		_exit(waitpid(t.g.pid, NULL, 0) != t.g.pid);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(rmdir(dir), 0);
+	close(device[0]);
+	close(device[1]);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 3)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void is_stopped(void **state)
 {
 	int device[2];
@@ -250,6 +292,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(ends_with_the_connection),
 		cmocka_unit_test(ends_with_the_thread),
 		cmocka_unit_test(answers_when_the_daemon_is_gone),
+		cmocka_unit_test(answers_as_a_fork),
 		cmocka_unit_test(is_stopped),
 	};
 
