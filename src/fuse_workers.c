@@ -19,7 +19,8 @@
 #define WORKERS_TICK 2000000		/* ns */
 #define WORKERS_HELD 500000		/* ns asleep in one request: whoever waits behind it has waited long enough */
 #define WORKERS_LONG 20000000		/* ns in one request in any case */
-#define WORKERS_IDLE 16			/* ticks without a request, after which the watch sleeps */
+#define WORKERS_IDLE 3			/* ticks without a request, after which the watch sleeps */
+#define WORKERS_IDLE_MORE 16		/* and while there is more than one reader: time to take some away */
 #define WORKERS_FULL 3			/* ticks in a row without time left: one more */
 #define WORKERS_LOW 8			/* ticks in a row in which one less would do */
 
@@ -335,13 +336,14 @@ static bool workers_serve_locked(struct ply_workers *p)
 static void *watch_main(void *arg)
 {
 	struct ply_workers *p = arg;
-	unsigned int idle = 0;
+	/* Nothing is to be seen before the first request, which wakes it. */
+	unsigned int idle = WORKERS_IDLE_MORE;
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->exiting) {
 		struct timespec until;
 
-		if (idle >= WORKERS_IDLE) {
+		if (idle >= (p->readers > 1 ? WORKERS_IDLE_MORE : WORKERS_IDLE)) {
 			atomic_store(&p->asleep, true);
 			if (!workers_serve_locked(p))
 				pthread_cond_wait(&p->watch, &p->lock);
