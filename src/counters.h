@@ -15,7 +15,7 @@
 	X(backing_open) X(backing_close) X(backing_reuse) \
 	X(copyups) X(copyup_bytes) X(copyup_meta) X(copyup_reflinks) X(copyup_failed) \
 	X(lookup_negative) X(lookup_cached) X(dircache_built) X(dircache_dropped) \
-	X(dirfd_opened) X(dirfd_evicted) X(notify_inval)
+	X(dirfd_opened) X(dirfd_evicted) X(notify_inval) X(read_ahead)
 
 enum ply_counter {
 #define X(n) PLY_C_##n,

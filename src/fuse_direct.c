@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_direct.h"
+#include "ahead.h"
 #include "attr.h"
 #include "fuse_uring.h"
 #include "listers.h"
@@ -145,6 +146,7 @@ static void direct_open(const struct direct *d)
 {
 	const struct fuse_open_in *in = d->arg;
 	bool kill = d->fs->killpriv_v2 && (in->open_flags & FUSE_OPEN_KILL_SUIDGID);
+	bool reads = (in->flags & O_ACCMODE) == O_RDONLY;
 	struct ply_open_reply o;
 	struct answer a;
 	int err;
@@ -161,6 +163,8 @@ static void direct_open(const struct direct *d)
 	/* The caller was interrupted: no RELEASE will come. */
 	if (direct_send(d, &a, 0, sizeof(a.open)) == -ENOENT)
 		ply_backing_release(d->fs, o.h);
+	else if (reads)
+		ply_ahead_opened(d->fs, n.n, d->pid);
 }
 
 static void direct_release(const struct direct *d)

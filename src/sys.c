@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 
 #define NAME_LEN_MAX 255
@@ -657,6 +658,14 @@ int ply_sys_set_direct(int fd, bool on)
 void ply_sys_read_ahead(int fd, off_t off, off_t len)
 {
 	(void)posix_fadvise(fd, off, len, POSIX_FADV_WILLNEED);
+}
+
+bool ply_sys_is_cold(int fd)
+{
+	char byte;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+
+	return preadv2(fd, &iov, 1, 0, RWF_NOWAIT) < 0 && errno == EAGAIN;
 }
 
 void ply_sys_write_out(int fd, off_t off, off_t len)

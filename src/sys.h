@@ -104,6 +104,8 @@ void ply_sys_unmap(void *map, size_t len);
 int ply_sys_set_direct(int fd, bool on);		/* O_DIRECT from now on, or not; -EINVAL where there is none */
 /* Hints, which nobody waits for: to be read soon; to be on disk soon. */
 void ply_sys_read_ahead(int fd, off_t off, off_t len);
+/* Must the start of the file be read from a disk? False also where the filesystem does not tell that without doing it. */
+bool ply_sys_is_cold(int fd);
 void ply_sys_write_out(int fd, off_t off, off_t len);
 int ply_sys_ioctl(int fd, unsigned long req, void *arg);
 int ply_sys_flock(int fd, int op);
