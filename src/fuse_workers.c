@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_workers.h"
+#include "fuse_follow.h"
 #include "log.h"
 #include "plyfs-fuse.h"
 #include "threads.h"
@@ -21,6 +22,7 @@
 #define WORKERS_LONG 20000000		/* ns in one request in any case */
 #define WORKERS_IDLE 3			/* ticks without a request, after which the watch sleeps */
 #define WORKERS_IDLE_MORE 16		/* and while there is more than one reader: time to take some away */
+#define WORKERS_AHEAD 65536		/* bytes of a READ that the kernel sends before its client wants them */
 #define WORKERS_FULL 3			/* ticks in a row without time left: one more */
 #define WORKERS_LOW 8			/* ticks in a row in which one less would do */
 
@@ -29,6 +31,8 @@ struct worker {
 	_Alignas(64) _Atomic int64_t since;	/* when its request began; 0: it serves none */
 	_Atomic int64_t busy;			/* ns in all requests before it */
 	_Atomic uint64_t served;
+	_Atomic pid_t client;			/* whose request was the last one */
+	_Atomic uint32_t shared;		/* requests of another client than the one before, and reading ahead */
 
 	/* The watch's, and what does not change. */
 	_Alignas(64) struct ply_workers *all;
@@ -37,6 +41,8 @@ struct worker {
 	int stat;				/* its file in /proc; -1: not opened yet */
 	int64_t last_busy, last_since;
 	uint64_t last_served;
+	uint32_t last_shared;
+	struct ply_follow follow;
 	pthread_cond_t go;		/* not parked any more */
 	bool parked;			/* p->lock */
 };
@@ -133,6 +139,18 @@ static void worker_wake_watch(struct ply_workers *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* For fuse_follow. FORGET and RELEASE do not say who, and nobody waits for them. */
+static void worker_saw(struct worker *w, const struct fuse_in_header *in)
+{
+	const struct fuse_read_in *read = (const void *)(in + 1);
+	bool ahead = in->opcode == FUSE_READ && read->size >= WORKERS_AHEAD;
+
+	if (!in->pid || (!ahead && (pid_t)in->pid == atomic_load_explicit(&w->client, memory_order_relaxed)))
+		return;
+	atomic_store_explicit(&w->client, (pid_t)in->pid, memory_order_relaxed);
+	atomic_store_explicit(&w->shared, atomic_load_explicit(&w->shared, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 static void worker_serve(struct worker *w, struct fuse_buf *buf)
 {
 	struct ply_workers *p = w->all;
@@ -142,6 +160,7 @@ static void worker_serve(struct worker *w, struct fuse_buf *buf)
 	atomic_store(&w->since, begin);
 	if (atomic_load(&p->asleep))
 		worker_wake_watch(p);
+	worker_saw(w, buf->mem);
 	p->conf.serve(p->conf.arg, buf);
 	took = ply_now_ns() - begin;
 	atomic_store_explicit(&w->busy, atomic_load_explicit(&w->busy, memory_order_relaxed) + took, memory_order_relaxed);
@@ -229,6 +248,7 @@ static int workers_more_locked(struct ply_workers *p)
 	} else {
 		w->all = p;
 		w->stat = -1;
+		ply_follow_init(&w->follow);
 		pthread_cond_init(&w->go, NULL);
 		err = pthread_create(&w->thread, NULL, worker_main, w);
 		if (err) {
@@ -275,6 +295,20 @@ static bool worker_sleeps(struct worker *w)
 	return !end || strncmp(end, ") R", 3) != 0;
 }
 
+/* Before watch_worker(), which forgets what there was at the last tick. */
+static void watch_follow_locked(struct ply_workers *p, struct worker *w)
+{
+	uint32_t shared = atomic_load_explicit(&w->shared, memory_order_relaxed);
+	struct ply_follow_tick k = {
+		.requests = (unsigned int)(atomic_load_explicit(&w->served, memory_order_relaxed) - w->last_served),
+		.client = atomic_load_explicit(&w->client, memory_order_relaxed),
+		.shared = shared != w->last_shared || p->readers > 1 || w->parked,
+	};
+
+	w->last_shared = shared;
+	ply_follow_tick(&w->follow, atomic_load(&w->tid), &k);
+}
+
 /* What one worker did since the last tick. False: nothing. */
 static bool watch_worker(struct worker *w, struct ply_workers_tick *k, int64_t now)
 {
@@ -305,6 +339,8 @@ static bool watch_tick_locked(struct ply_workers *p)
 	bool active = false;
 	unsigned int i;
 
+	for (i = 0; i < p->n; i++)
+		watch_follow_locked(p, &p->worker[i]);
 	for (i = 0; i < p->n; i++)
 		active |= watch_worker(&p->worker[i], &k, now);
 	p->last_tick = now;
@@ -379,6 +415,7 @@ void ply_workers_free(struct ply_workers *p)
 	for (i = 0; i < p->n; i++) {
 		if (p->worker[i].stat >= 0)
 			close(p->worker[i].stat);
+		ply_follow_forget(&p->worker[i].follow);
 		pthread_cond_destroy(&p->worker[i].go);
 	}
 	pthread_cond_destroy(&p->watch);

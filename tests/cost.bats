@@ -30,7 +30,7 @@ syscalls()
 	"$@"
 	kill -INT "$tracer"
 	wait "$tracer" || true
-	tail -n +$((before + 1)) "$T/trace" | grep -v 'resumed>\|+++\|---\|/task/[0-9]*/stat>' >"$T/calls" || true
+	tail -n +$((before + 1)) "$T/trace" | grep -v 'resumed>\|+++\|---\|/task/[0-9]*/stat>\|/proc/[0-9]*/stat>\|sched_[gs]etaffinity' >"$T/calls" || true
 	sort "$T/calls" | sed 's/^[0-9]* *//; s/(.*//' | sort | uniq -c
 	COUNT=$(wc -l <"$T/calls")
 }

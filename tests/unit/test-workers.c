@@ -2,6 +2,7 @@
 /* How many threads read requests: the judgement of the watch, tick by tick. */
 #include "unit.h"
 
+#include "fuse_follow.h"
 #include "fuse_workers.h"
 
 #define MS 1000000LL
@@ -120,6 +121,40 @@ static void test_who_is_not_needed_any_more_goes(void **state)
 	assert_int_equal(judge(&k, 100), 0);
 }
 
+static void test_one_client_is_followed(void **state)
+{
+	struct ply_follow_tick k = { .requests = 100, .client = 7 }, few = { .requests = 3, .client = 7 };
+	struct ply_follow_tick many = { .requests = 100, .client = 7, .shared = true }, hidden = { .requests = 100 };
+	struct ply_follow f;
+
+	(void)state;
+	ply_follow_init(&f);
+	f.client = 7;
+	/* one tick may be the end of something */
+	assert_false(ply_follow_pays(&f, &k));
+	assert_true(ply_follow_pays(&f, &k));
+	assert_true(ply_follow_pays(&f, &k));
+	assert_false(ply_follow_pays(&f, &many));
+	assert_false(ply_follow_pays(&f, &k));
+	assert_true(ply_follow_pays(&f, &k));
+	assert_false(ply_follow_pays(&f, &few));
+	assert_false(ply_follow_pays(&f, &hidden));
+	assert_false(ply_follow_pays(&f, &hidden));
+	/* another one than before */
+	assert_false(ply_follow_pays(&f, &k));
+	k.client = 8;
+	assert_false(ply_follow_pays(&f, &k));
+}
+
+static void test_where_a_client_runs(void **state)
+{
+	(void)state;
+	assert_int_equal(ply_follow_cpu_of("12 (a) b) 1 2) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 "
+					   "27 28 29 30 31 32 33 34 35 5 0 0 0\n"), 5);
+	assert_int_equal(ply_follow_cpu_of("12 (a) S 1 2 3"), -1);
+	assert_int_equal(ply_follow_cpu_of(""), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +164,8 @@ int main(void)
 		cmocka_unit_test(test_requests_that_compute),
 		cmocka_unit_test(test_one_tick_without_a_queue_starts_anew),
 		cmocka_unit_test(test_who_is_not_needed_any_more_goes),
+		cmocka_unit_test(test_one_client_is_followed),
+		cmocka_unit_test(test_where_a_client_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
