@@ -8,6 +8,8 @@
 #include "hash.h"
 #include "log.h"
 #include <errno.h>
+#include <link.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -44,6 +46,28 @@ static void ask_oom_killer(pid_t pid)
 }
 
 /*
+ * Whoever mounts waits for the end of this process, which waits for its child and has nothing else to do: what its exit would
+ * have to take apart may go before. The few pages of the program that are needed once more come back by themselves.
+ */
+static int forget_pages(struct dl_phdr_info *program, size_t size, void *arg)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	(void)size;
+	(void)arg;
+	for (unsigned int i = 0; i < program->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &program->dlpi_phdr[i];
+		uintptr_t from = (program->dlpi_addr + h->p_vaddr) & ~(page - 1);
+		uintptr_t to = (program->dlpi_addr + h->p_vaddr + h->p_memsz + page - 1) & ~(page - 1);
+
+		/* As in the file: what was relocated is in a segment that was writable at first. */
+		if (h->p_type == PT_LOAD && !(h->p_flags & PF_W))
+			(void)madvise((void *)from, to - from, MADV_DONTNEED);
+	}
+	return 1;	/* not the libraries */
+}
+
+/*
  * The child goes on and returns the pipe by which it says that the mount is live; the parent waits for that
  * and exits as things went.
  */
@@ -71,6 +95,7 @@ static int daemonise(void)
 	/* It has enough to do. */
 	if (geteuid() == 0)
 		ask_oom_killer(pid);
+	(void)dl_iterate_phdr(forget_pages, NULL);
 	/* Without the byte the child has said on stderr why; it must be gone before we say that it failed. */
 	if (read(p[0], &ok, 1) == 1)
 		_exit(0);
