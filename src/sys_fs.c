@@ -142,6 +142,8 @@ int ply_sys_fs_uuid(int fd, uint8_t uuid[16])
 
 /* --- directories --- */
 
+#define DENTS_FIRST 2048		/* what most directories fit into */
+#define DENTS_ONE 280			/* at most, of one name */
 #define DENTS_SIZE (128u << 10)
 
 struct dirent64_raw {
@@ -152,28 +154,48 @@ struct dirent64_raw {
 	char d_name[];
 };
 
+static int dents_each(const char *buf, long n, int (*each)(void *arg, const struct ply_dirent *d), void *arg)
+{
+	long pos = 0;
+
+	while (pos < n) {
+		const struct dirent64_raw *raw = (const void *)(buf + pos);
+		struct ply_dirent d = { .ino = raw->d_ino, .type = raw->d_type, .name = raw->d_name };
+		int r;
+
+		pos += raw->d_reclen;
+		if (d.name[0] == '.' && (!d.name[1] || (d.name[1] == '.' && !d.name[2])))
+			continue;
+		r = each(arg, &d);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 int ply_sys_readdir(int fd, int (*each)(void *arg, const struct ply_dirent *d), void *arg)
 {
-	ply_autofree char *buf = malloc(DENTS_SIZE);
+	_Alignas(struct dirent64_raw) char first[DENTS_FIRST];
+	ply_autofree char *large = NULL;
+	char *buf = first;
+	size_t size = sizeof(first);
 
-	if (!buf)
-		return -ENOMEM;
 	for (;;) {
-		long n = SYS_RETRY(syscall(SYS_getdents64, fd, buf, DENTS_SIZE)), pos = 0;
+		long n = SYS_RETRY(syscall(SYS_getdents64, fd, buf, size));
+		int r;
 
 		if (n <= 0)
 			return (int)n;
-		while (pos < n) {
-			const struct dirent64_raw *raw = (const void *)(buf + pos);
-			struct ply_dirent d = { .ino = raw->d_ino, .type = raw->d_type, .name = raw->d_name };
-			int r;
-
-			pos += raw->d_reclen;
-			if (d.name[0] == '.' && (!d.name[1] || (d.name[1] == '.' && !d.name[2])))
-				continue;
-			r = each(arg, &d);
-			if (r)
-				return r;
+		r = dents_each(buf, n, each, arg);
+		if (r)
+			return r;
+		/* Memory that is mapped, touched and given back costs more than the call. */
+		if (!large && n > DENTS_FIRST - DENTS_ONE) {
+			large = malloc(DENTS_SIZE);
+			if (!large)
+				return -ENOMEM;
+			buf = large;
+			size = DENTS_SIZE;
 		}
 	}
 }
