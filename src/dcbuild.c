@@ -257,7 +257,7 @@ static int merge_layer(struct merge *m, struct ply_node *dir, struct ply_ldir *l
 	else if (!m->layer->is_upper)
 		atomic_store(&ld->aufs, PLY_AUFS_NONE);
 	if (m->b->keep && m->names <= KEEP_NAMES && dir->id != PLY_ROOT_ID)
-		ply_dirfd_keep(m->fs->graph, ld, ply_take_fd(&fd));
+		ply_dirfd_keep(m->fs->graph, ld, ply_take_fd(&fd), false);
 	return 0;
 }
 

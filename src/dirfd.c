@@ -252,11 +252,31 @@ static struct ply_dirfd *dirfd_find(struct ply_graph *g, struct ply_ldir *ld)
 	return d;
 }
 
+/* The fd of one that is open to be read and that nobody has had so far, or -1. */
+static int dirfd_take_unread(struct ply_graph *g, struct ply_ldir *ld)
+{
+	struct ply_dirfd *d;
+	int fd;
+
+	PLY_MUTEX(lock, &g->fds_lock);
+	d = ld->dirfd;
+	if (!d || !d->unread || d->refs || d->pinned)
+		return -1;
+	dirfd_unhook(g, d);
+	fd = d->fd;
+	free(d);
+	return fd;
+}
+
 int ply_dirfd_open_read(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld)
 {
 	const int flags = O_RDONLY | O_NONBLOCK;
-	struct ply_dirfd *d = dirfd_find(g, ld);
-	int fd;
+	struct ply_dirfd *d;
+	int fd = dirfd_take_unread(g, ld);
+
+	if (fd >= 0)
+		return fd;
+	d = dirfd_find(g, ld);
 
 	if (!d)
 		return dirfd_open(g, dir, ld, flags);
@@ -342,14 +362,21 @@ int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld
 	return 0;
 }
 
-void ply_dirfd_keep(struct ply_graph *g, struct ply_ldir *ld, int fd)
+void ply_dirfd_keep(struct ply_graph *g, struct ply_ldir *ld, int fd, bool unread)
 {
 	struct ply_dirfd *d = dirfd_new(ld, fd, false);
 
-	if (d)
-		ply_dirfd_put(g, dirfd_enter(g, ld, d));
-	else
+	if (!d) {
 		close(fd);
+		return;
+	}
+	d->unread = unread;
+	ply_dirfd_put(g, dirfd_enter(g, ld, d));
+}
+
+unsigned int ply_dirfd_room(const struct ply_graph *g)
+{
+	return g->max_fds / 2;
 }
 
 int ply_dirfd_pin(struct ply_graph *g, struct ply_node *dir)

@@ -343,6 +343,7 @@ static int found_make_node(struct found *f, struct ply_node **out)
 	if (r)
 		return r;
 	/* The paths are the node's now. */
+	ply_resolved_keep_fds(f->fs, res, n);
 	free(res->lower);
 	res->lower = NULL;
 	res->nlower = 0;

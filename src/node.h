@@ -28,6 +28,7 @@ struct ply_dirfd {		/* an O_PATH fd of one directory of one layer, in the LRU */
 	int fd;
 	bool pinned;		/* never evicted: its path leads there no more (removed directory), or it is borrowed */
 	bool borrowed;		/* the layer's own fd of its root: not closed, not counted */
+	bool unread;		/* opened for reading, and not read so far: ply_dirfd_open_read() gives it away */
 	struct ply_ldir *owner;	/* NULL once detached */
 };
 
@@ -250,10 +251,12 @@ void ply_node_copyup_unlock(struct ply_graph *g, struct ply_node *n);
  */
 int ply_dirfd_get(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld, struct ply_dirfd **out);
 void ply_dirfd_put(struct ply_graph *g, struct ply_dirfd *d);
-/* A new fd of the same directory, to be read, with a position of its own; the caller closes it. Leaves nothing open. */
+/* An fd of the same directory, to be read, with a position of its own; the caller closes it. Leaves nothing more open. */
 int ply_dirfd_open_read(struct ply_graph *g, struct ply_node *dir, struct ply_ldir *ld);
-/* Such a one, of any directory but the root, as what ply_dirfd_get() gives from now on. Takes fd over. */
-void ply_dirfd_keep(struct ply_graph *g, struct ply_ldir *ld, int fd);
+/* Such a one, of any directory but the root, as what ply_dirfd_get() gives from now on. Takes fd over. unread: nobody has read it. */
+void ply_dirfd_keep(struct ply_graph *g, struct ply_ldir *ld, int fd, bool unread);
+/* So many at once may be opened to be kept. */
+unsigned int ply_dirfd_room(const struct ply_graph *g);
 /* For ply_sys_set_give_fds(): closes half of the directories that are open for nobody. */
 bool ply_dirfd_give_back(void *graph);
 /* Before a directory loses its name: its open (or now opened) upper fd stays reachable. */

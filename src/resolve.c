@@ -8,6 +8,8 @@
 #define RESOLVE_NAME_MAX 255
 /* Redirects can be put together from several layers' pieces; no honest one comes near this. */
 #define RESOLVE_PATH_MAX (1u << 20)
+/* In as many layers a directory is opened to be read when it is looked for: names in it will be, and then they are listed. */
+#define RESOLVE_MANY 16
 
 /* The state of one lookup on its way down (kernel: struct ovl_lookup_data). */
 struct walk {
@@ -34,17 +36,32 @@ struct step {
 	struct stat st;			/* results */
 	unsigned int marks;
 	bool opened_xwhite;
+	int opened;			/* the directory, open to be read; -1 */
 };
 
 void ply_resolved_free(struct ply_resolved *r)
 {
 	for (unsigned int i = 0; i < r->nlower; i++)
 		free(r->lower[i].path);
+	for (unsigned int i = 0; r->fd && i < r->nlower; i++)
+		if (r->fd[i] >= 0)
+			close(r->fd[i]);
 	free(r->lower);
+	free(r->fd);
 	free(r->data);
 	r->lower = NULL;
+	r->fd = NULL;
 	r->nlower = 0;
 	r->data = NULL;
+}
+
+void ply_resolved_keep_fds(struct ply_fs *fs, struct ply_resolved *r, struct ply_node *n)
+{
+	for (unsigned int i = 0; r->fd && i < r->nlower; i++)
+		if (r->fd[i] >= 0)
+			ply_dirfd_keep(fs->graph, &n->dir->lower[i], ply_take_fd(&r->fd[i]), true);
+	free(r->fd);
+	r->fd = NULL;
 }
 
 static bool ends_with(const char *s, size_t len, const char *tail)
@@ -54,7 +71,8 @@ static bool ends_with(const char *s, size_t len, const char *tail)
 	return len >= t && !memcmp(s + len - t, tail, t);
 }
 
-int ply_resolve_marks(const struct ply_layer *l, struct ply_at at, unsigned int *marks)
+/* opened: the object, open to be read, or -1. */
+static int marks_of(const struct ply_layer *l, struct ply_at at, int opened, unsigned int *marks)
 {
 	static const struct { enum ply_ovl_attr attr; unsigned int mark; } known[] = {
 		{ OVL_REDIRECT, PLY_MARK_REDIRECT }, { OVL_METACOPY, PLY_MARK_METACOPY },
@@ -66,7 +84,7 @@ int ply_resolve_marks(const struct ply_layer *l, struct ply_at at, unsigned int 
 	*marks = 0;
 	if (!l->has_xattrs)
 		return 0;
-	n = ply_sys_listxattr(at, list, sizeof(list));
+	n = opened >= 0 ? ply_sys_listxattr_fd(opened, list, sizeof(list)) : ply_sys_listxattr(at, list, sizeof(list));
 	if (n == -ERANGE) {
 		*marks = PLY_MARK_ALL;
 		return 0;
@@ -87,6 +105,11 @@ int ply_resolve_marks(const struct ply_layer *l, struct ply_at at, unsigned int 
 				*marks |= known[i].mark;
 	}
 	return 0;
+}
+
+int ply_resolve_marks(const struct ply_layer *l, struct ply_at at, unsigned int *marks)
+{
+	return marks_of(l, at, -1, marks);
 }
 
 bool ply_resolve_xwhite(const struct ply_fs *fs, const struct ply_ldir *ld)
@@ -155,9 +178,14 @@ static int aufs_opaque(const struct step *s)
 {
 	char inside[RESOLVE_NAME_MAX + sizeof("/" PLY_AUFS_OPAQUE)];
 	int r = s->aufs ? ply_whiteout_check(s->l, s->fd, false, s->name, NULL) : 0;
+	struct stat st;
 
 	if (r)
 		return r;
+	if (s->opened >= 0) {
+		r = ply_sys_stat(PLY_AT(s->opened, PLY_AUFS_OPAQUE), &st);
+		return r == -ENOENT ? 0 : r ? r : 1;
+	}
 	/* One call in place of three: there are layers by the hundred. */
 	snprintf(inside, sizeof(inside), "%s/" PLY_AUFS_OPAQUE, s->name);
 	ply_autofd fd = ply_sys_open_beneath(s->fd, inside, O_PATH);
@@ -172,7 +200,7 @@ static int step_dir(struct walk *w, struct step *s)
 
 	if (s->last)
 		w->is_dir = true;
-	r = ply_resolve_marks(s->l, at, &s->marks);
+	r = marks_of(s->l, at, s->opened, &s->marks);
 	if (r)
 		return r;
 	if (s->marks & PLY_MARK_OPAQUE) {
@@ -260,6 +288,18 @@ static int step_file(struct walk *w, struct step *s)
 	return 1;
 }
 
+static int step_absent(struct walk *w, const struct step *s)
+{
+	int r;
+
+	if (!s->aufs || is_bottom(w, s, true))
+		return 0;
+	r = ply_whiteout_check(s->l, s->fd, false, s->name, NULL);
+	if (r > 0)
+		w->stop = true;
+	return r < 0 ? r : 0;
+}
+
 /* 1 found, 0 not here (w->stop: nor below), -errno. */
 static int step_look(struct walk *w, struct step *s)
 {
@@ -270,14 +310,8 @@ static int step_look(struct walk *w, struct step *s)
 	if (strlen(s->name) > RESOLVE_NAME_MAX)
 		return 0;
 	r = ply_layer_stat(s->l, PLY_AT(s->fd, s->name), &s->st);
-	if (r == -ENOENT || r == -ENAMETOOLONG || r == -ENOTDIR) {
-		if (!s->aufs || is_bottom(w, s, true))
-			return 0;
-		r = ply_whiteout_check(s->l, s->fd, false, s->name, NULL);
-		if (r > 0)
-			w->stop = true;
-		return r < 0 ? r : 0;
-	}
+	if (r == -ENOENT || r == -ENAMETOOLONG || r == -ENOTDIR)
+		return step_absent(w, s);
 	if (r)
 		return r;
 	r = ply_whiteout_check(s->l, s->fd, s->xwhite, s->name, &s->st);
@@ -289,6 +323,37 @@ static int step_look(struct walk *w, struct step *s)
 		return 0;
 	}
 	return S_ISDIR(s->st.st_mode) ? step_dir(w, s) : step_file(w, s);
+}
+
+/*
+ * The same where a directory is expected, one of many that merge. All there is to ask, and to list, is asked of the open
+ * one: its name is looked up once, not four times.
+ */
+static int step_look_merged(struct walk *w, struct step *s)
+{
+	ply_autofd fd = -1;
+	int r;
+
+	if (strlen(s->name) > RESOLVE_NAME_MAX)
+		return 0;
+	fd = ply_sys_open(PLY_AT(s->fd, s->name), O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+	if (fd == -ENOENT)
+		return step_absent(w, s);
+	/* Something else, or not for us to read. */
+	if (fd < 0)
+		return step_look(w, s);
+	s->marks = 0;
+	s->opened_xwhite = false;
+	r = ply_layer_stat(s->l, PLY_FD(fd), &s->st);
+	if (r)
+		return r;
+	s->opened = fd;
+	r = step_dir(w, s);
+	if (r > 0)
+		(void)ply_take_fd(&fd);
+	else
+		s->opened = -1;
+	return r;
 }
 
 /* Does the root of this layer hold xattr whiteouts? */
@@ -322,7 +387,7 @@ static int look_absolute(struct walk *w, const struct ply_layer *l, struct step 
 		name[len] = '\0';
 		*s = (struct step){
 			.l = l, .fd = dir >= 0 ? dir : l->fd, .name = name, .xwhite = xwhite, .aufs = l->aufs,
-			.last = len == rem, .prefix = start, .rest = start + len,
+			.last = len == rem, .prefix = start, .rest = start + len, .opened = -1,
 		};
 		r = step_look(w, s);
 		if (r <= 0 || s->last)
@@ -336,6 +401,12 @@ static int look_absolute(struct walk *w, const struct ply_layer *l, struct step 
 			close(dir);
 		dir = next;
 	}
+}
+
+static bool may_open(const struct walk *w)
+{
+	return w->found && w->is_dir && w->dir->dir->nlower >= RESOLVE_MANY &&
+	       w->out->nlower < ply_dirfd_room(w->fs->graph);
 }
 
 static int look_here(struct walk *w, const struct ply_layer *l, struct ply_ldir *ld, struct step *s)
@@ -353,9 +424,9 @@ static int look_here(struct walk *w, const struct ply_layer *l, struct ply_ldir 
 		*s = (struct step){
 			.l = l, .fd = d->fd, .name = name, .xwhite = ply_resolve_xwhite(w->fs, ld),
 			.aufs = l->aufs && atomic_load(&ld->aufs) != PLY_AUFS_NONE,
-			.last = true, .prefix = 0, .rest = w->path.len,
+			.last = true, .prefix = 0, .rest = w->path.len, .opened = -1,
 		};
-		r = step_look(w, s);
+		r = may_open(w) ? step_look_merged(w, s) : step_look(w, s);
 	} else {
 		r = -ENOMEM;
 	}
@@ -400,18 +471,43 @@ int ply_resolve_dataref(struct ply_fs *fs, struct ply_node *dir, struct ply_ldir
 	return r ? r : dataref_new(ld->layer, path.data, out);
 }
 
-static int add_lower(struct walk *w, unsigned int layer, const struct step *s, char *path)
+/* Of the first ones none is open. */
+static int add_fds(struct ply_resolved *out, size_t room)
+{
+	int *more = realloc(out->fd, room * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	for (unsigned int i = 0; !out->fd && i < out->nlower; i++)
+		more[i] = -1;
+	out->fd = more;
+	return 0;
+}
+
+static int add_lower(struct walk *w, unsigned int layer, struct step *s, char *path)
 {
 	struct ply_resolved *out = w->out;
-	struct ply_ldir *more;
-
 	/* Doubling: 1, 2, 4, 8 ... */
-	if (!(out->nlower & (out->nlower - 1))) {
-		more = realloc(out->lower, (out->nlower ? 2 * out->nlower : 1) * sizeof(*more));
+	bool full = !(out->nlower & (out->nlower - 1));
+	size_t room = 1;
+
+	while (room <= out->nlower)
+		room *= 2;
+	if (full) {
+		struct ply_ldir *more = realloc(out->lower, room * sizeof(*more));
+
 		if (!more)
 			return -ENOMEM;
 		out->lower = more;
 	}
+	if ((full && out->fd) || (!out->fd && s->opened >= 0)) {
+		int r = add_fds(out, room);
+
+		if (r)
+			return r;
+	}
+	if (out->fd)
+		out->fd[out->nlower] = ply_take_fd(&s->opened);
 	if (!out->nlower)
 		out->lower_st = s->st;
 	out->lower[out->nlower++] = (struct ply_ldir){
@@ -421,7 +517,7 @@ static int add_lower(struct walk *w, unsigned int layer, const struct step *s, c
 }
 
 /* ld NULL: it was looked for from the root, at `path` ("/a/b"); else at `path` in ld. */
-static int take_lower(struct walk *w, const struct step *s, struct ply_ldir *ld, const char *path, bool redirected)
+static int take_lower(struct walk *w, struct step *s, struct ply_ldir *ld, const char *path, bool redirected)
 {
 	struct ply_resolved *out = w->out;
 	ply_autobuf full = { 0 };
@@ -473,7 +569,7 @@ static int look_lower(struct walk *w, const struct ply_layer *l, struct ply_ldir
 {
 	ply_autofree char *path = strdup(w->path.data);
 	bool redirected = w->redirected;
-	struct step s;
+	struct step s = { .opened = -1 };
 	int r;
 
 	if (!path)
@@ -485,8 +581,13 @@ static int look_lower(struct walk *w, const struct ply_layer *l, struct ply_ldir
 	}
 	/* Following a redirect is like following a symlink that a layer brought: only if the mount says so. */
 	if (w->redirected && w->fs->opt->redirect_dir == PLY_REDIRECT_NOFOLLOW)
-		return -EPERM;
-	return take_lower(w, &s, ld, path, redirected);
+		r = -EPERM;
+	else
+		r = take_lower(w, &s, ld, path, redirected);
+	/* What nobody took. */
+	if (s.opened >= 0)
+		close(s.opened);
+	return r;
 }
 
 static int look_lowers(struct walk *w, const struct ply_resolve_hint *hint)

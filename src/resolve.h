@@ -27,6 +27,7 @@ struct ply_resolved {
 	bool xwhite;			/* a directory of upper that holds xattr whiteouts */
 	/* Directories: the lowers that merge; paths belong to this struct. */
 	struct ply_ldir *lower;
+	int *fd;			/* beside lower, or NULL: directories that were opened, to be read, on the way; -1 */
 	unsigned int nlower;
 	struct stat lower_st;		/* of lower[0] */
 	/* Metacopy: where the data is. */
@@ -42,6 +43,8 @@ struct ply_resolve_hint {
 };
 
 void ply_resolved_free(struct ply_resolved *r);
+/* Open directories are the new node's, whose lowers are r's. */
+void ply_resolved_keep_fds(struct ply_fs *fs, struct ply_resolved *r, struct ply_node *n);
 #define ply_autoresolved __attribute__((cleanup(ply_resolved_free))) struct ply_resolved
 
 /*

@@ -752,6 +752,11 @@ ssize_t ply_sys_listxattr(struct ply_at at, char *list, size_t size)
 	return is_fd_itself(at) ? SYS_RETRY(listxattr(path, list, size)) : SYS_RETRY(llistxattr(path, list, size));
 }
 
+ssize_t ply_sys_listxattr_fd(int fd, char *list, size_t size)
+{
+	return SYS_RETRY(flistxattr(fd, list, size));
+}
+
 int ply_sys_removexattr(struct ply_at at, const char *name)
 {
 	char path[PROC_PATH_MAX];

@@ -118,6 +118,8 @@ int ply_sys_flock(int fd, int op);
 ssize_t ply_sys_getxattr(struct ply_at at, const char *name, void *val, size_t size);
 int ply_sys_setxattr(struct ply_at at, const char *name, const void *val, size_t size, int flags);
 ssize_t ply_sys_listxattr(struct ply_at at, char *list, size_t size);
+/* Of an fd that is no O_PATH one: without a way through /proc. */
+ssize_t ply_sys_listxattr_fd(int fd, char *list, size_t size);
 int ply_sys_removexattr(struct ply_at at, const char *name);
 /* Whole value or list, any length, malloced (val[len] == 0 added). Length or -errno. */
 ssize_t ply_sys_getxattr_alloc(struct ply_at at, const char *name, char **val);

@@ -425,6 +425,67 @@ static void test_cache_of_many(void **state)
 	stage_end();
 }
 
+/* What ends the merging of one directory of twenty. */
+static void test_end_of_many(void **state)
+{
+	static const struct { const char *make; int last; } how[] = {
+		{ ":", 20 }, { "rm -r l10/d", 20 }, { "rm -r l10/d && : >l10/d", 9 }, { "rm -r l10/d && ln -s ../l20/d l10/d", 9 },
+		{ "rm -r l10/d && mknod l10/d c 0 0", 9 }, { ": >l10/.wh.d", 10 }, { "rm -r l10/d && : >l10/.wh.d", 9 },
+		{ ": >l10/d/.wh..wh..opq", 10 }, { ": >l20/d/.wh..wh..opq", 20 }, { "chmod 0 l10/d", 20 },
+		{ "setfattr -n user.fuseoverlayfs.opaque -v y l10/d", 10 },
+	};
+	struct stat st;
+	char name[32];
+
+	(void)state;
+	for (size_t i = 0; i < 2 * PLY_ARRAY_SIZE(how) + 3; i++) {
+		int last = i / 2 < PLY_ARRAY_SIZE(how) ? how[i / 2].last : 10;
+		bool list = i % 2;
+
+		stage_begin("for i in " MANY "; do mkdir -p $i/d && : >$i/d/f${i#l}; done");
+		if (i / 2 < PLY_ARRAY_SIZE(how)) {
+			if (geteuid() && strstr(how[i / 2].make, "chmod")) {
+				stage_clear();
+				continue;
+			}
+			sh(how[i / 2].make);
+		} else if (i == 2 * PLY_ARRAY_SIZE(how)) {
+			mark_str("l10/d", "opaque", "y");
+		} else {
+			/* Holds xattr whiteouts: no end. From there on it is another directory, of other layers. */
+			if (i % 2) {
+				mark_str("l10/d", "opaque", "x");
+			} else {
+				sh("for i in " MANY "; do mkdir $i/old && : >$i/old/f${i#l} && : >$i/old/o${i#l}; done && "
+				   "for i in 11 15 20; do rm -r l$i/d; done");
+				mark_str("l10/d", "redirect", "old");
+			}
+			last = 20;
+		}
+		stage_open(MANY, false, ",redirect_dir=on");
+		if (list) {
+			struct ply_node *d = stage_node("d");
+			struct ply_dircache *dc;
+
+			pthread_rwlock_wrlock(&d->dir->lock);
+			assert_int_equal(ply_dircache_build(fs, d, &dc), 0);
+			pthread_rwlock_unlock(&d->dir->lock);
+			ply_dircache_put(fs, dc);
+			ply_node_put(fs->graph, d);
+		}
+		for (int k = 1; k <= 20; k++) {
+			int want = k <= last ? 0 : -ENOENT;
+
+			if (k == 10 && i / 2 < PLY_ARRAY_SIZE(how) && strstr(how[i / 2].make, "rm -r"))
+				want = -ENOENT;
+			snprintf(name, sizeof(name), "d/f%d", k);
+			if (stage_look(name, &st) != want)
+				fail_msg("case %zu: %s", i, name);
+		}
+		stage_end();
+	}
+}
+
 /* Deeper than PATH_MAX. */
 static void test_deep(void **state)
 {
@@ -684,7 +745,8 @@ static void test_kernel(void **state)
 		skip();
 	for (uint64_t seed = 1; seed <= ROUNDS; seed++) {
 		ply_autobuf kernel = { 0 }, cold = { 0 }, warm = { 0 }, again = { 0 };
-		unsigned int layers = 1 + seed % 5;
+		/* Of many a directory is looked up by opening it. */
+		unsigned int layers = seed % 5 ? 1 + seed % 5 : 17;
 		uint64_t s = seed * 7919 + 13;
 		int fd;
 
@@ -711,7 +773,7 @@ static void test_kernel(void **state)
 		assert_int_equal(umount2(at, 0), 0);
 		ply_buf_addstr(&kernel, "");
 
-		char lower[64] = "";
+		char lower[128] = "";
 
 		for (unsigned int i = 1; i <= layers; i++)
 			snprintf(lower + strlen(lower), sizeof(lower) - strlen(lower), "%sl%u", i > 1 ? " " : "", i);
@@ -750,6 +812,7 @@ int main(void)
 		cmocka_unit_test(test_shared_inode),
 		cmocka_unit_test(test_cache_pays),
 		cmocka_unit_test(test_cache_of_many),
+		cmocka_unit_test(test_end_of_many),
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_kernel),
 	};
