@@ -34,3 +34,20 @@ one_allowed() { for t in $(ls "/proc/$(daemon_pid)/task"); do [ "$(allowed "$t")
 	wait "$loop" || true
 	wait_for "threads on all" all_allowed "$all"
 }
+
+@test "what is started meanwhile is not bound there" {
+	local all last pid
+	"$FSOP" -C "$L" mkdir many , mkmany many f 20000
+	put "$L/d/base" x; put "$L/e/base" x
+	union_mount
+	all=$(awk '/^Cpus_allowed_list:/ { print $2 }' /proc/self/status)
+	last=${all##*[-,]}
+	[ "$all" != "$last" ] || skip "one processor"
+	pid=$(daemon_pid)
+	f open w e/gone w+creat , link e/gone d/other , stat d/other , stat e/gone
+	# the last one gives a notice, by a thread of its own and with a guard
+	taskset -c "$last" "$FSOP" -C "$M" statmany many f 20000 , unlink e/gone
+	wait_for "the guard" pgrep -P "$pid" plyfs-guard
+	wait_for "threads on all" all_allowed "$all"
+	[ "$(awk '/^Cpus_allowed_list:/ { print $2 }' "/proc/$(pgrep -P "$pid" plyfs-guard)/status")" = "$all" ]
+}
