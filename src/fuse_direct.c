@@ -3,6 +3,7 @@
 #include "ahead.h"
 #include "attr.h"
 #include "fuse_uring.h"
+#include "io.h"
 #include "listers.h"
 #include "log.h"
 #include "lookup.h"
@@ -10,6 +11,8 @@
 #include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define DIRECT_READ (64 << 10)		/* larger ones are cheaper by way of a pipe, without a copy */
 
 /* One request. What it says is not read after its answer: over io_uring the next one may be there. */
 struct direct {
@@ -27,8 +30,12 @@ struct answer {
 		struct fuse_entry_out entry;
 		struct fuse_attr_out attr;
 		struct fuse_open_out open;
+		char data[1];		/* of a READ, and more */
 	};
 };
+
+/* What a READ found. Not the memory itself: each thread that is made would be given it, all zeros. */
+static _Thread_local struct answer *direct_room;
 
 /* --- answers --- */
 
@@ -175,6 +182,25 @@ static void direct_release(const struct direct *d)
 	direct_err(d, 0);
 }
 
+static void direct_read(const struct direct *d)
+{
+	const struct fuse_read_in *in = d->arg;
+	struct ply_handle *h = ply_reply_handle(in->fh);
+	ssize_t n = -ENOMEM;
+
+	if (!direct_room)
+		direct_room = aligned_alloc(4096, 4096 + DIRECT_READ);
+	if (direct_room)
+		n = ply_io_read(d->fs, h, direct_room->data, in->size, (off_t)in->offset);
+	if (n < 0) {
+		direct_err(d, (int)n);
+		return;
+	}
+	if ((size_t)n < in->size)
+		ply_reply_read_wait(h->node, (off_t)in->offset, n);
+	direct_send(d, direct_room, 0, (size_t)n);
+}
+
 /* Nobody waits for an answer, and there is none. */
 static void direct_forget(const struct direct *d)
 {
@@ -185,10 +211,24 @@ static void direct_forget(const struct direct *d)
 
 /* --- the whole --- */
 
+void ply_direct_thread_end(void)
+{
+	free(direct_room);
+	direct_room = NULL;
+}
+
+static bool direct_takes_read(const struct fuse_in_header *in)
+{
+	const struct fuse_read_in *read = (const void *)(in + 1);
+
+	/* Over io_uring it is read to where it shall be. */
+	return read->size <= DIRECT_READ && !ply_uring_payload(read->size);
+}
+
 /* With allow_root nobody but root and who mounted. The kernel lets everybody in, and what is open may be closed. */
 static bool direct_may(const struct ply_fuse *f, const struct fuse_in_header *in)
 {
-	return !f->allow_root || in->opcode == FUSE_RELEASE || in->uid == 0 || in->uid == f->owner;
+	return !f->allow_root || in->opcode == FUSE_RELEASE || in->opcode == FUSE_READ || in->uid == 0 || in->uid == f->owner;
 }
 
 bool ply_direct_serve(struct ply_fuse *f, const struct fuse_in_header *in, size_t size)
@@ -201,6 +241,7 @@ bool ply_direct_serve(struct ply_fuse *f, const struct fuse_in_header *in, size_
 		[FUSE_FORGET] = { direct_forget, sizeof(struct fuse_forget_in) },
 		[FUSE_GETATTR] = { direct_getattr, sizeof(struct fuse_getattr_in) },
 		[FUSE_OPEN] = { direct_open, sizeof(struct fuse_open_in) },
+		[FUSE_READ] = { direct_read, sizeof(struct fuse_read_in) },
 		[FUSE_RELEASE] = { direct_release, sizeof(struct fuse_release_in) },
 	};
 	const struct direct d = {
@@ -208,6 +249,8 @@ bool ply_direct_serve(struct ply_fuse *f, const struct fuse_in_header *in, size_
 	};
 
 	if (in->opcode >= PLY_ARRAY_SIZE(ops) || !ops[in->opcode].serve || size < sizeof(*in) + ops[in->opcode].least)
+		return false;
+	if (in->opcode == FUSE_READ && !direct_takes_read(in))
 		return false;
 	if (f->debug)
 		ply_debug("unique %llu, opcode %u, node %llu, process %u", (unsigned long long)in->unique, in->opcode,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_ops.h"
+#include "ahead.h"
 #include "attr.h"
 #include "dirops.h"
 #include "fuse_uring.h"
@@ -10,8 +11,6 @@
 #include "rename.h"
 #include "xattr.h"
 #include <errno.h>
-
-#define OPS_SPLICE_MIN (64 << 10)	/* smaller reads are cheaper by way of a buffer */
 
 /* --- decoding --- */
 
@@ -480,25 +479,7 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 
 /* --- data --- */
 
-/* A read that met the end of a file which was just made shorter (backing.h): lets the kernel learn of it first. */
-static void read_wait(struct ply_node *n, off_t off, off_t got)
-{
-	int64_t ns = ply_backing_cut_wait(n, off, got);
-	struct timespec t = { .tv_nsec = ns };
-
-	if (ns)
-		nanosleep(&t, NULL);
-}
-
-/* What a small read found. Not the array itself: each thread that is made would be given one, all zeros. */
-static _Thread_local char *op_small;
-
-void ply_fuse_ops_thread_end(void)
-{
-	free(op_small);
-	op_small = NULL;
-}
-
+/* Those that fuse_direct does not serve: over io_uring, and large ones. */
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct fuse_bufvec vec = FUSE_BUFVEC_INIT(size);
@@ -509,13 +490,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 	int err;
 
 	(void)ino;
-	if (size <= OPS_SPLICE_MIN || to) {
-		if (!to && !op_small)
-			op_small = malloc(OPS_SPLICE_MIN);
-		to = to ? to : op_small;
-		n = to ? ply_io_read(fs, op_handle(fi), to, size, off) : -ENOMEM;
+	if (to) {
+		n = ply_io_read(fs, op_handle(fi), to, size, off);
 		if (n >= 0 && (size_t)n < size)
-			read_wait(op_handle(fi)->node, off, n);
+			ply_reply_read_wait(op_handle(fi)->node, off, n);
 		if (n < 0)
 			ply_reply_err(req, (int)n);
 		else
@@ -528,7 +506,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		return;
 	}
 	if (!ply_sys_stat(PLY_FD(vec.buf[0].fd), &st) && st.st_size < off + (off_t)size)
-		read_wait(op_handle(fi)->node, off, st.st_size > off ? st.st_size - off : 0);
+		ply_reply_read_wait(op_handle(fi)->node, off, st.st_size > off ? st.st_size - off : 0);
 	vec.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY;
 	vec.buf[0].pos = off;
 	fuse_reply_data(req, &vec, 0);
@@ -641,6 +619,8 @@ static void op_readdir_any(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 	ply_autonode(dir, fs, op_dir(req, ino));
 	if (!dir.n)
 		return;
+	if (!off)
+		ply_ahead_listed(fs, dir.n, op_pid(req));
 	err = ply_reply_dir_begin(&d, req, size, plus);
 	if (!err)
 		err = ply_readdir(fs, dir.n, (uint64_t)off, plus, op_pid(req), readdir_emit, &d, &at_end);
@@ -670,7 +650,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 }
 
 /*
- * fuse_direct serves lookup, forget, getattr, open and release.
+ * fuse_direct serves lookup, forget, getattr, open, release and small reads.
  * Left out, so that libfuse says ENOSYS and the kernel never asks again: opendir (listings are cached), access
  * (default_permissions), flush (nothing is held back), locks (the kernel keeps them).
  */

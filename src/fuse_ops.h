@@ -7,7 +7,5 @@
 
 /* Handlers; those that would only say ENOSYS are left out as the mount's options want it. */
 void ply_fuse_ops_fill(struct fuse_lowlevel_ops *ops, const struct ply_options *opt);
-/* This thread serves no more requests. */
-void ply_fuse_ops_thread_end(void);
 
 #endif

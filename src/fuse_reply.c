@@ -2,6 +2,7 @@
 #include "fuse_reply.h"
 #include "plyfs-fuse.h"
 #include <errno.h>
+#include <time.h>
 
 _Thread_local const struct fuse_in_header *ply_fuse_request;
 
@@ -86,6 +87,15 @@ void ply_reply_create(fuse_req_t req, struct ply_node *n, const struct stat *st,
 		ply_backing_release(f->fs, o->h);
 		ply_node_forget(f->fs->graph, e.ino, 1);
 	}
+}
+
+void ply_reply_read_wait(struct ply_node *n, off_t off, off_t got)
+{
+	int64_t ns = ply_backing_cut_wait(n, off, got);
+	struct timespec t = { .tv_nsec = ns };
+
+	if (ns)
+		nanosleep(&t, NULL);
 }
 
 int ply_reply_dir_begin(struct ply_reply_dir *d, fuse_req_t req, size_t size, bool plus)

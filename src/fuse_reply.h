@@ -60,6 +60,9 @@ static inline struct ply_handle *ply_reply_handle(uint64_t fh)
 /* FOPEN_... */
 uint32_t ply_reply_open_flags(const struct ply_open_reply *o);
 
+/* A read that met the end of a file which was just made shorter (backing.h): lets the kernel learn of it first. */
+void ply_reply_read_wait(struct ply_node *n, off_t off, off_t got);
+
 /* A listing under construction. */
 struct ply_reply_dir {
 	fuse_req_t req;

@@ -121,7 +121,7 @@ static void session_post(struct ply_session *s)
 
 static void session_ended(void *arg)
 {
-	ply_fuse_ops_thread_end();
+	ply_direct_thread_end();
 	session_post(arg);
 }
 
