@@ -35,25 +35,21 @@ static int copyup_open_data(struct ply_fs *fs, struct ply_node *n)
 
 static int copyup_look(struct ply_copyup_ctx *c)
 {
-	ply_autoloc loc = PLY_LOC_INIT;
 	int r;
 
 	PLY_RDLOCK(tree, &c->fs->tree);
-	r = ply_node_locate(c->fs->graph, c->n, &loc);
+	r = ply_node_locate(c->fs->graph, c->n, &c->src);
 	if (r)
 		return r;
-	c->from = loc.layer;
-	c->src = loc.at.name[0] ? ply_sys_open(loc.at, O_PATH, 0) : ply_sys_dup(loc.at.fd);
-	if (c->src < 0)
-		return c->src;
-	r = ply_layer_stat(c->from, PLY_FD(c->src), &c->st);
+	c->from = c->src.layer;
+	r = ply_layer_stat(c->from, c->src.at, &c->st);
 	if (r)
 		return r;
 	/* Lower must not change below a mount; a directory in a file's place is caught here. */
 	if ((c->st.st_mode & S_IFMT) != c->n->type)
 		return -ESTALE;
 	if (S_ISLNK(c->st.st_mode)) {
-		r = ply_sys_readlink(PLY_FD(c->src), &c->target);
+		r = ply_sys_readlink(c->src.at, &c->target);
 		if (r)
 			return r;
 	}
@@ -77,7 +73,11 @@ static int copyup_dataref(struct ply_copyup_ctx *c, struct ply_node *parent, con
 	r = ply_dirfd_get(c->fs->graph, parent, ld, &d);
 	if (r)
 		return r;
-	r = ply_sys_stat(PLY_AT(d->fd, name), &st);
+	/* Most often it is where it was just found. */
+	if (d == c->src.dirfd && !strcmp(name, c->src.name))
+		st = c->st;
+	else
+		r = ply_sys_stat(PLY_AT(d->fd, name), &st);
 	ply_dirfd_put(c->fs->graph, d);
 	if (r && r != -ENOENT)
 		return r;
@@ -139,7 +139,7 @@ static int copyup_decide(struct ply_copyup_ctx *c, enum ply_copyup_what what)
 		     (c->fs->layers.upper->override != PLY_XPERM_NONE && !c->is_dir && !S_ISLNK(c->st.st_mode));
 	links = !c->is_dir && c->st.st_nlink > 1;
 	if (c->fs->layers.can.xattr) {
-		r = ply_origin_of(c->fs, c->from, PLY_FD(c->src), &c->st, &c->origin);
+		r = ply_origin_of(c->fs, c->from, c->src.at, &c->st, &c->origin);
 		if (r)
 			return r;
 		/* An index entry carries marks; user.* ones are for regular files and directories only. */
@@ -240,7 +240,7 @@ static int copyup_fill_metadata(struct ply_copyup_ctx *c)
 	/* The owner first: a new owner takes capabilities and suid away. */
 	r = ply_attr_copy(c->fs, at, &c->st);
 	if (!r)
-		r = ply_xattr_copy(c->fs, c->from, PLY_FD(c->src), at);
+		r = ply_xattr_copy(c->fs, c->from, c->src.at, at);
 	if (!r && c->has_origin)
 		r = copyup_mark(ply_origin_set(c->fs, at, &c->origin), c->indexed);
 	if (!r && c->metacopy)
@@ -283,8 +283,7 @@ static void copyup_ctx_end(struct ply_copyup_ctx *c)
 {
 	if (c->made && c->tmp[0])
 		ply_workdir_discard(&c->fs->work, c->tmp);
-	if (c->src >= 0)
-		close(c->src);
+	ply_loc_release(&c->src);
 	if (c->data >= 0)
 		close(c->data);
 	if (c->fd >= 0)
@@ -300,7 +299,7 @@ static int copyup_object(struct ply_fs *fs, struct ply_node *n, enum ply_copyup_
 {
 	struct ply_copyup_ctx c = {
 		.fs = fs, .n = n, .trunc = what == PLY_COPYUP_TRUNC,
-		.src = -1, .data = -1, .fd = -1, .pin = -1,
+		.src = PLY_LOC_INIT, .data = -1, .fd = -1, .pin = -1,
 	};
 	int r;
 

@@ -12,7 +12,7 @@ struct ply_copyup_ctx {
 
 	/* the object as it is in lower */
 	const struct ply_layer *from;
-	int src;			/* O_PATH */
+	struct ply_loc src;
 	int data;			/* for reading; -1: no bytes to copy */
 	struct stat st;			/* override_stat applied */
 	char *target;			/* symlinks */
