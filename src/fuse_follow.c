@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FOLLOW_REQUESTS 24		/* in a tick: below, they are not what takes the client's time */
+#define FOLLOW_REQUESTS 8		/* in a tick: below, they are not what takes the client's time */
 #define FOLLOW_TICKS 2
 #define FOLLOW_FIELD 37			/* of stat(5), "processor", counted from the state on */
 
