@@ -3,6 +3,8 @@
 #include "handle.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <unistd.h>
 
 #define READERS 32
 #define STEP 4			/* directories and symlinks may stand between two files */
@@ -121,4 +123,183 @@ void ply_ahead_opened(struct ply_fs *fs, const struct ply_node *n, pid_t pid)
 		}
 	}
 	set(&r->next, next);
+}
+
+/* ---- directories ---- */
+
+#define LISTED 4		/* directories, before anything is done for who lists them */
+#define BESIDE 64		/* nodes made after a directory among which the next ones are looked for */
+#define BESIDE_LEAST 16		/* so many are known still: later */
+#define SEEN 512
+#define QUEUE 64
+#define NAMES_MOST 4096		/* of one directory */
+
+/* A thread that lists. */
+struct walker {
+	atomic_int pid;
+	atomic_uint listed;
+};
+
+static struct walker walkers[READERS];
+static _Atomic uint64_t seen[SEEN];	/* nodes that were looked at as the next ones */
+static atomic_uint dirs_wait;		/* listings to be left alone */
+
+static struct {
+	pthread_mutex_t lock;		/* leaf */
+	pthread_cond_t more;
+	pthread_t thread;
+	bool running, stop;
+	struct ply_fs *fs;
+	uint64_t id[QUEUE];		/* directories, a ring */
+	unsigned int first, n;
+} queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER };
+
+static int count_name(void *arg, const struct ply_dirent *d)
+{
+	unsigned int *n = arg;
+
+	(void)d;
+	return ++*n > NAMES_MOST;
+}
+
+/* Of one layer; it stays open, for whoever lists it. */
+static void fetch_layer(struct ply_fs *fs, struct ply_node *dir, struct ply_ldir *ld)
+{
+	ply_autofd fd = ply_dirfd_open_read(fs->graph, dir, ld);
+	unsigned int names = 0;
+
+	if (fd >= 0 && !ply_sys_readdir(fd, count_name, &names) && !ply_sys_lseek(fd, 0, SEEK_SET))
+		ply_dirfd_keep(fs->graph, ld, ply_take_fd(&fd), true);
+}
+
+/* Did it take a disk? */
+static bool fetch_dir(struct ply_fs *fs, uint64_t id)
+{
+	uint64_t before = ply_sys_blocks_read();
+
+	ply_autonode(dir, fs, ply_node_get(fs->graph, id));
+	if (!dir.n || dir.n->type != S_IFDIR || atomic_load(&dir.n->dir->cache))
+		return true;
+	PLY_RDLOCK(tree, &fs->tree);
+	for (unsigned int i = 0; i < dir.n->dir->nlower; i++)
+		fetch_layer(fs, dir.n, &dir.n->dir->lower[i]);
+	return ply_sys_blocks_read() != before;
+}
+
+/* It was made by a thread that may be bound to where its client runs (fuse_follow). */
+static void fetch_anywhere(void)
+{
+	cpu_set_t set;
+
+	if (!sched_getaffinity(getpid(), sizeof(set), &set))
+		(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void *fetch_main(void *arg)
+{
+	unsigned int had = 0, pause = 0;
+
+	fetch_anywhere();
+	pthread_mutex_lock(&queue.lock);
+	while (!queue.stop) {
+		struct ply_fs *fs = queue.fs;
+		uint64_t id;
+		bool cold;
+
+		if (!queue.n) {
+			pthread_cond_wait(&queue.more, &queue.lock);
+			continue;
+		}
+		id = queue.id[queue.first++ % QUEUE];
+		queue.n--;
+		pthread_mutex_unlock(&queue.lock);
+		cold = fetch_dir(fs, id);
+		had = cold ? 0 : had + 1;
+		if (cold)
+			pause = 0;
+		pthread_mutex_lock(&queue.lock);
+		if (had >= 2) {
+			pause = pause ? ply_min(2 * pause, (unsigned int)PAUSE_MOST) : PAUSE_FIRST;
+			set(&dirs_wait, pause);
+			had = queue.n = 0;
+		}
+	}
+	pthread_mutex_unlock(&queue.lock);
+	return arg;
+}
+
+static void queue_add(struct ply_fs *fs, const uint64_t *id, unsigned int n)
+{
+	PLY_MUTEX(lock, &queue.lock);
+
+	if (queue.stop)
+		return;
+	queue.fs = fs;
+	for (unsigned int i = 0; i < n && queue.n < QUEUE; i++)
+		queue.id[(queue.first + queue.n++) % QUEUE] = id[i];
+	/* When no thread can be made, the next one tries again. */
+	if (!queue.running)
+		queue.running = !pthread_create(&queue.thread, NULL, fetch_main, NULL);
+	pthread_cond_signal(&queue.more);
+}
+
+/* The directories among the nodes that were made after this one go into the queue, if they were not there lately. */
+static void queue_beside(struct ply_fs *fs, uint64_t id)
+{
+	uint64_t dirs[BESIDE];
+	unsigned int found = 0;
+
+	for (uint64_t i = id + 1; i <= id + BESIDE; i++) {
+		if (get(&seen[i % SEEN]) == i)
+			continue;
+		ply_autonode(n, fs, ply_node_get(fs->graph, i));
+
+		if (!n.n)
+			break;
+		set(&seen[i % SEEN], i);
+		if (n.n->type == S_IFDIR)
+			dirs[found++] = i;
+	}
+	if (found)
+		queue_add(fs, dirs, found);
+}
+
+void ply_ahead_listed(struct ply_fs *fs, const struct ply_node *dir, pid_t pid)
+{
+	struct walker *w = &walkers[(unsigned int)pid % READERS];
+	uint64_t far = dir->id + BESIDE_LEAST;
+
+	if (pid <= 0)
+		return;
+	if (get(&w->pid) != pid) {
+		set(&w->pid, pid);
+		set(&w->listed, 0);
+	}
+	if (get(&w->listed) < LISTED) {
+		set(&w->listed, get(&w->listed) + 1);
+		return;
+	}
+	if (get(&dirs_wait)) {
+		set(&dirs_wait, get(&dirs_wait) - 1);
+		return;
+	}
+	if (get(&seen[far % SEEN]) != far)
+		queue_beside(fs, dir->id);
+}
+
+void ply_ahead_end(void)
+{
+	bool running;
+
+	pthread_mutex_lock(&queue.lock);
+	queue.stop = true;
+	running = queue.running;
+	pthread_cond_signal(&queue.more);
+	pthread_mutex_unlock(&queue.lock);
+	if (running)
+		pthread_join(queue.thread, NULL);
+	pthread_mutex_lock(&queue.lock);
+	queue.running = queue.stop = false;
+	queue.n = 0;
+	pthread_mutex_unlock(&queue.lock);
 }

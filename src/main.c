@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* plyfs: the daemon. */
+#include "ahead.h"
 #include "backing.h"
 #include "control.h"
 #include "creds.h"
@@ -220,6 +221,7 @@ static int serve(struct daemon *d, unsigned int nofile)
 	if (r)
 		fail(err);
 	ply_control_stop(d->control);
+	ply_ahead_end();
 	ply_session_free(d->session);
 	if (d->fs)
 		ply_backing_pool_free(d->fs);

@@ -668,6 +668,13 @@ bool ply_sys_is_cold(int fd)
 	return preadv2(fd, &iov, 1, 0, RWF_NOWAIT) < 0 && errno == EAGAIN;
 }
 
+uint64_t ply_sys_blocks_read(void)
+{
+	struct rusage use;
+
+	return getrusage(RUSAGE_THREAD, &use) ? 0 : (uint64_t)use.ru_inblock;
+}
+
 void ply_sys_write_out(int fd, off_t off, off_t len)
 {
 	(void)sync_file_range(fd, off, len, SYNC_FILE_RANGE_WRITE);

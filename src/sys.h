@@ -106,6 +106,8 @@ int ply_sys_set_direct(int fd, bool on);		/* O_DIRECT from now on, or not; -EINV
 void ply_sys_read_ahead(int fd, off_t off, off_t len);
 /* Must the start of the file be read from a disk? False also where the filesystem does not tell that without doing it. */
 bool ply_sys_is_cold(int fd);
+/* How much this thread has had read from disks, in blocks; 0 where the kernel does not count it. */
+uint64_t ply_sys_blocks_read(void);
 void ply_sys_write_out(int fd, off_t off, off_t len);
 int ply_sys_ioctl(int fd, unsigned long req, void *arg);
 int ply_sys_flock(int fd, int op);

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Files that are read before they are opened: which, when, and when no more. */
-// wrap: ply_sys_is_cold ply_sys_read_ahead
+/* Files and directories that are read before they are opened: which, when, and when no more. */
+// wrap: ply_sys_is_cold ply_sys_read_ahead ply_sys_blocks_read
 #include "unit.h"
 
 #include "ahead.h"
+#include "graph.h"
 #include "stage.h"
 
 bool __wrap_ply_sys_is_cold(int fd);
+uint64_t __wrap_ply_sys_blocks_read(void);
 void __wrap_ply_sys_read_ahead(int fd, off_t off, off_t len);
 
 enum { FILES = 400, READER = 4711 };
 
-static bool cold;
+static atomic_bool cold;
+static atomic_uint asked;		/* twice for each directory */
 static unsigned int looked, fetched;
 static uint64_t inode[FILES];		/* of the first files that were fetched */
 
@@ -34,6 +37,13 @@ void __wrap_ply_sys_read_ahead(int fd, off_t off, off_t len)
 	fetched++;
 }
 
+uint64_t __wrap_ply_sys_blocks_read(void)
+{
+	unsigned int n = atomic_fetch_add(&asked, 1);
+
+	return cold ? n : 0;
+}
+
 static struct ply_node *file[FILES];
 static uint64_t lower_ino[FILES];
 
@@ -53,6 +63,7 @@ static void begin(const char *make, bool is_cold)
 	}
 	cold = is_cold;
 	looked = fetched = 0;
+	asked = 0;
 }
 
 static void end(void)
@@ -153,6 +164,61 @@ static void test_lower_files_only(void **state)
 	end();
 }
 
+#define MAKE_DIRS "mkdir -p up work l1 && cd l1 && seq 0 399 | sed s/^/f/ | xargs mkdir"
+
+/* The thread has looked at so many directories. */
+static void wait_for_dirs(unsigned int n)
+{
+	for (int i = 0; i < 20000 && asked < 2 * n; i++)
+		usleep(1000);
+	if (asked < 2 * n)
+		fail_msg("%u of %u", asked / 2, n);
+}
+
+static unsigned int open_dirs(void)
+{
+	struct ply_graph_stats s;
+
+	ply_graph_stats(fs->graph, &s);
+	return (unsigned int)s.dirfds;
+}
+
+static void test_directories(void **state)
+{
+	(void)state;
+	begin(MAKE_DIRS, true);
+	fs->graph->max_fds = 1000;
+	/* Who lists a few only wants no others. */
+	for (int i = 0; i < 4; i++)
+		ply_ahead_listed(fs, file[i], READER);
+	assert_int_equal(open_dirs(), 0);
+	for (int i = 4; i < FILES; i++) {
+		/* All from the sixth to the sixteenth beside this one. */
+		unsigned int beside = (unsigned int)ply_min(i - 4 + 16, FILES - 5);
+
+		ply_ahead_listed(fs, file[i], READER);
+		wait_for_dirs(beside);
+	}
+	/* Once each, and what was read stays open. */
+	ply_ahead_end();
+	assert_int_equal(asked, 2 * (FILES - 5));
+	assert_int_equal(open_dirs(), FILES - 5);
+	end();
+}
+
+static void test_warm_directories(void **state)
+{
+	(void)state;
+	begin(MAKE_DIRS, false);
+	for (int i = 0; i < FILES; i++) {
+		ply_ahead_listed(fs, file[i], READER + 2);
+		usleep(100);
+	}
+	ply_ahead_end();
+	assert_true(asked < 2 * FILES / 4);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,6 +227,8 @@ int main(void)
 		cmocka_unit_test(test_in_no_order),
 		cmocka_unit_test(test_warm),
 		cmocka_unit_test(test_lower_files_only),
+		cmocka_unit_test(test_directories),
+		cmocka_unit_test(test_warm_directories),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
