@@ -133,6 +133,7 @@ void ply_ahead_opened(struct ply_fs *fs, const struct ply_node *n, pid_t pid)
 #define SEEN 512
 #define QUEUE 64
 #define NAMES_MOST 4096		/* of one directory */
+#define NAMES_KEPT 256		/* with more it is not kept open: the kernel keeps what was read of it so long */
 
 /* A thread that lists. */
 struct walker {
@@ -162,13 +163,13 @@ static int count_name(void *arg, const struct ply_dirent *d)
 	return ++*n > NAMES_MOST;
 }
 
-/* Of one layer; it stays open, for whoever lists it. */
+/* Of one layer; it stays open, for whoever lists it, as if nobody had read it. */
 static void fetch_layer(struct ply_fs *fs, struct ply_node *dir, struct ply_ldir *ld)
 {
 	ply_autofd fd = ply_dirfd_open_read(fs->graph, dir, ld);
 	unsigned int names = 0;
 
-	if (fd >= 0 && !ply_sys_readdir(fd, count_name, &names) && !ply_sys_lseek(fd, 0, SEEK_SET))
+	if (fd >= 0 && !ply_sys_readdir(fd, count_name, &names) && names <= NAMES_KEPT && !ply_sys_lseek(fd, 0, SEEK_SET))
 		ply_dirfd_keep(fs->graph, ld, ply_take_fd(&fd), true);
 }
 
