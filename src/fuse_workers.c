@@ -339,7 +339,7 @@ static bool watch_tick_locked(struct ply_workers *p)
 	bool active = false;
 	unsigned int i;
 
-	for (i = 0; i < p->n; i++)
+	for (i = 0; p->cpus > 1 && i < p->n; i++)
 		watch_follow_locked(p, &p->worker[i]);
 	for (i = 0; i < p->n; i++)
 		active |= watch_worker(&p->worker[i], &k, now);
