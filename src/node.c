@@ -134,11 +134,34 @@ static bool table_is_full(const struct ply_htable *t)
 	return t->n >= t->size;
 }
 
+/* The chain that is split next: that of the bucket beside the last one. */
+static const struct ply_hlink *table_next_chain(const struct ply_htable *t)
+{
+	return table_is_full(t) ? t->bucket[t->size & (t->size > t->mask ? t->mask : t->mask >> 1)] : NULL;
+}
+
+/* Its link, and what its hash is made of, which may be in the next cache line. */
+static void fetch_link(const struct ply_hlink *l)
+{
+	__builtin_prefetch(l);
+	__builtin_prefetch((const char *)l + PLY_NAME_HEAD + 16);
+}
+
 void ply_htable_expect(const struct ply_htable *t)
 {
-	/* The bucket beside the one that was split last; the first in its chain is the cache miss. */
-	if (table_is_full(t))
-		__builtin_prefetch(t->bucket[t->size & (t->size > t->mask ? t->mask : t->mask >> 1)]);
+	const struct ply_hlink *l = table_next_chain(t);
+
+	if (l)
+		fetch_link(l);
+}
+
+/* The next one in that chain, when the first is there. */
+static void table_expect_more(const struct ply_htable *t)
+{
+	const struct ply_hlink *l = table_next_chain(t);
+
+	if (l && l->next)
+		fetch_link(l->next);
 }
 
 void ply_htable_add(struct ply_htable *t, struct ply_hlink *l)
@@ -435,6 +458,8 @@ static int node_make(struct ply_graph *g, uint64_t id, mode_t type, uint64_t ino
 
 	PLY_MUTEX(lock, &g->lock);
 	n->id = id ? id : g->next_id++;
+	if (name)
+		table_expect_more(&g->names);
 	ply_htable_add(&g->ids, &n->link);
 	g->bytes += node_size(n);
 	*out = n;
