@@ -166,11 +166,18 @@ static int count_name(void *arg, const struct ply_dirent *d)
 /* Of one layer; it stays open, for whoever lists it, as if nobody had read it. */
 static void fetch_layer(struct ply_fs *fs, struct ply_node *dir, struct ply_ldir *ld)
 {
-	ply_autofd fd = ply_dirfd_open_read(fs->graph, dir, ld);
 	unsigned int names = 0;
+	ply_autofd fd = -1;
 
-	if (fd >= 0 && !ply_sys_readdir(fd, count_name, &names) && names <= NAMES_KEPT && !ply_sys_lseek(fd, 0, SEEK_SET))
-		ply_dirfd_keep(fs->graph, ld, ply_take_fd(&fd), true);
+	{
+		PLY_RDLOCK(tree, &fs->tree);
+		fd = ply_dirfd_open_read(fs->graph, dir, ld);
+	}
+	/* For the disk nobody's rename waits: it was not asked for. */
+	if (fd < 0 || ply_sys_readdir(fd, count_name, &names) || names > NAMES_KEPT || ply_sys_lseek(fd, 0, SEEK_SET))
+		return;
+	PLY_RDLOCK(tree, &fs->tree);
+	ply_dirfd_keep(fs->graph, ld, ply_take_fd(&fd), true);
 }
 
 /* Did it take a disk? */
@@ -181,7 +188,6 @@ static bool fetch_dir(struct ply_fs *fs, uint64_t id)
 	ply_autonode(dir, fs, ply_node_get(fs->graph, id));
 	if (!dir.n || dir.n->type != S_IFDIR || atomic_load(&dir.n->dir->cache))
 		return true;
-	PLY_RDLOCK(tree, &fs->tree);
 	for (unsigned int i = 0; i < dir.n->dir->nlower; i++)
 		fetch_layer(fs, dir.n, &dir.n->dir->lower[i]);
 	return ply_sys_blocks_read() != before;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Files and directories that are read before they are opened: which, when, and when no more. */
-// wrap: ply_sys_is_cold ply_sys_read_ahead ply_sys_blocks_read
+// wrap: ply_sys_is_cold ply_sys_read_ahead ply_sys_blocks_read ply_sys_lseek
 #include "unit.h"
 
 #include "ahead.h"
@@ -9,6 +9,8 @@
 
 bool __wrap_ply_sys_is_cold(int fd);
 uint64_t __wrap_ply_sys_blocks_read(void);
+off_t __wrap_ply_sys_lseek(int fd, off_t off, int whence);
+off_t __real_ply_sys_lseek(int fd, off_t off, int whence);
 void __wrap_ply_sys_read_ahead(int fd, off_t off, off_t len);
 
 enum { FILES = 400, READER = 4711 };
@@ -42,6 +44,18 @@ uint64_t __wrap_ply_sys_blocks_read(void)
 	unsigned int n = atomic_fetch_add(&asked, 1);
 
 	return cold ? n : 0;
+}
+
+static atomic_uint held_up;		/* directories that were read while nobody could have renamed anything */
+
+/* Right after one was read. */
+off_t __wrap_ply_sys_lseek(int fd, off_t off, int whence)
+{
+	if (pthread_rwlock_trywrlock(&fs->tree))
+		held_up++;
+	else
+		pthread_rwlock_unlock(&fs->tree);
+	return __real_ply_sys_lseek(fd, off, whence);
 }
 
 static struct ply_node *file[FILES];
@@ -203,6 +217,7 @@ static void test_directories(void **state)
 	ply_ahead_end();
 	assert_int_equal(asked, 2 * (FILES - 5));
 	assert_int_equal(open_dirs(), FILES - 5);
+	assert_int_equal(held_up, 0);
 	end();
 }
 
