@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "ahead.h"
 #include "handle.h"
+#include "threads.h"
 
 #include <fcntl.h>
-#include <sched.h>
-#include <unistd.h>
 
 #define READERS 32
 #define STEP 4			/* directories and symlinks may stand between two files */
@@ -193,20 +192,11 @@ static bool fetch_dir(struct ply_fs *fs, uint64_t id)
 	return ply_sys_blocks_read() != before;
 }
 
-/* It was made by a thread that may be bound to where its client runs (fuse_follow). */
-static void fetch_anywhere(void)
-{
-	cpu_set_t set;
-
-	if (!sched_getaffinity(getpid(), sizeof(set), &set))
-		(void)sched_setaffinity(0, sizeof(set), &set);
-}
-
 static void *fetch_main(void *arg)
 {
 	unsigned int had = 0, pause = 0;
 
-	fetch_anywhere();
+	ply_thread_go_anywhere();
 	pthread_mutex_lock(&queue.lock);
 	while (!queue.stop) {
 		struct ply_fs *fs = queue.fs;

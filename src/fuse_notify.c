@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fuse_notify.h"
 #include "fuse_guard.h"
+#include "threads.h"
 #include "util.h"
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <unistd.h>
 
 struct notice {
 	struct ply_list link;
@@ -25,20 +24,11 @@ struct ply_notify {
 	bool stop;
 };
 
-/* It was made by a thread that may be bound to where its client runs (fuse_follow). */
-static void notify_go_anywhere(void)
-{
-	cpu_set_t set;
-
-	if (!sched_getaffinity(getpid(), sizeof(set), &set))
-		(void)sched_setaffinity(0, sizeof(set), &set);
-}
-
 static void *notify_work(void *arg)
 {
 	struct ply_notify *n = arg;
 
-	notify_go_anywhere();
+	ply_thread_go_anywhere();
 	ply_guard_start(&n->guard, fuse_session_fd(n->se));
 	pthread_mutex_lock(&n->lock);
 	while (!n->stop) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "threads.h"
+#include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #define THREADS_AGAIN 20000000		/* ns */
 
@@ -45,4 +47,12 @@ void ply_threads_end(pthread_mutex_t *lock, pthread_cond_t *ended, const unsigne
 	pthread_mutex_unlock(lock);
 	for (i = 0; i < n; i++)
 		pthread_join(thread_of(arg, i), NULL);
+}
+
+void ply_thread_go_anywhere(void)
+{
+	cpu_set_t set;
+
+	if (!sched_getaffinity(getpid(), sizeof(set), &set))
+		(void)sched_setaffinity(0, sizeof(set), &set);
 }
