@@ -505,8 +505,12 @@ int ply_backing_open(struct ply_fs *fs, struct ply_node *n, int flags, bool kill
 		open_ctx_release(&c);
 		if (err == OPEN_STALE)
 			return answer_stale(fs, n, pid);
-		if (err != OPEN_AGAIN)
-			return err;
+		if (err == OPEN_AGAIN)
+			continue;
+		/* It may have been cut nevertheless: of a call that failed the kernel expects no change. */
+		if (err && (flags & O_TRUNC) && fs->up.inval_inode)
+			fs->up.inval_inode(fs->up.arg, n->id, -1, 0);
+		return err;
 	}
 	return -EIO;
 }

@@ -228,3 +228,24 @@ letters()
 	f open w f rw , utime f 5 5 , stat f mtime 5.000000000 , pwrite w 0 x , now f mtime , utime f 5 5 , stat f mtime 5.000000000 , fill w 1m 4096 y , stat f size 1052672 , now f mtime \
 		, utime @w 5 5 , truncate @w 8192 , stat f size 8192 , now f mtime , mmap m w 0 4096 rw shared , utime f 5 5 , stat f mtime 5.000000000 , mwrite m 0 z , msync m , munmap m , fsync w , now f mtime
 }
+
+@test "an open that was to cut a file and failed: its size is that of what is there" {
+	local tracer size
+	command -v strace >/dev/null || skip "no strace"
+	plyfs_only "a fault of its system calls"
+	letters "$L/f"
+	union_mount writeback=0		# with it the kernel believes itself
+	f stat f size 1m
+	strace -f -qq -e signal=none -e trace=ftruncate -e inject=ftruncate:error=ENOSPC -o /dev/null \
+		-p "$(daemon_pid)" 3>&- 2>"$T/strace.err" &
+	tracer=$!
+	wait_for "strace" grep -q "TracerPid:.*[1-9]" "/proc/$(daemon_pid)/status"
+	f '!ENOSPC' open w f w+trunc
+	kill -INT "$tracer"
+	wait "$tracer" || true
+	size=$(stat -c %s "$M/f")
+	[ "$(cat "$M/f" | wc -c)" = "$size" ]
+	umount_at "$M"
+	union_mount writeback=0
+	f stat f size "$size"
+}
