@@ -154,9 +154,9 @@ static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char 
 /* --- directories in work --- */
 
 /*
- * ext4 makes the inodes of a directory's files beside it, and looks through all those there that were freed within minutes
- * before it takes one: after a container of 10,000 files was thrown away each copy-up of the next took 100 us more. A
- * directory that is made under the flag goes to where few are, by its name (kernel: find_group_orlov). The name comes from the
+ * ext4 makes the inodes of a directory's files beside it, and, where it has no journal, looks through all those there that
+ * were freed within minutes before it takes one: after a container of 10,000 files was thrown away each copy-up of the next
+ * took 100 us more. A directory that is made under the flag goes to where few are, by its name (find_group_orlov). The name comes from the
  * parent's generation, which is random: the next work directory goes elsewhere, and what a crash leaves is found again. To
  * one of few places, whose bitmaps the kernel then has: to read one from a disk takes longer than all else here.
  */
