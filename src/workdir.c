@@ -156,9 +156,9 @@ static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char 
 /*
  * ext4 makes the inodes of a directory's files beside it, and, where it has no journal, looks through all those there that
  * were freed within minutes before it takes one: after a container of 10,000 files was thrown away each copy-up of the next
- * took 100 us more. A directory that is made under the flag goes to where few are, by its name (find_group_orlov). The name comes from the
- * parent's generation, which is random: the next work directory goes elsewhere, and what a crash leaves is found again. To
- * one of few places, whose bitmaps the kernel then has: to read one from a disk takes longer than all else here.
+ * took 100 us more. A directory that is made under the flag goes to where few are, by its name (kernel: find_group_orlov). The
+ * name comes from the parent's generation, which is random: the next work directory goes elsewhere, and what a crash leaves is
+ * found again. To one of few places, whose bitmaps the kernel then has: to read one from a disk takes longer than all else here.
  */
 #define APART_PLACES 16
 
