@@ -408,7 +408,7 @@ def chart(results, path):
         f"set ytics scale 0 nomirror tc rgb '{INK}' ({tics})",
         f"set grid xtics lc rgb '{INK}' lw 0.3 dt 3",
         f"set arrow from 1, 0.4 to 1, {n + 0.6} nohead lw 1.5 lc rgb '{INK}' back",
-        "set tmargin 4",
+        "set tmargin 6",
         f"set title 'time as a ratio to kernel overlayfs (= 1); left is faster' tc rgb '{INK}'",
         f"set key at screen 0.98, screen {1 - 12 / height} right top horizontal maxcols 5 samplen 1.5 width -1 tc rgb '{INK}'",
         "plot " + ", ".join(plots),
@@ -423,7 +423,7 @@ def chart_curves(results, path):
     curves = list(doc["curves"].items())
     script = [f"set terminal svg size 900,{320 * len(curves)} dynamic noenhanced font 'sans-serif,12'",
               f"set multiplot layout {len(curves)},1", f"set border 3 lc rgb '{INK}'", "set logscale xy",
-              f"set ytics nomirror tc rgb '{INK}'", f"set key outside right samplen 3 maxrows 14 tc rgb '{INK}' font ',11'",
+              f"set ytics nomirror tc rgb '{INK}'", f"set key outside right samplen 3 maxrows 16 spacing 0.8 tc rgb '{INK}' font ',11'",
               f"set grid lc rgb '{INK}' lw 0.3 dt 3", "set lmargin at screen 0.08", "set rmargin at screen 0.74"]
     for c, (title, curve) in enumerate(curves):
         plots = []
