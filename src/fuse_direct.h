@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * fuse_direct: the requests of which there are most, and which are small: LOOKUP, FORGET, GETATTR, OPEN, RELEASE, and READ
- * of little. They are decoded and answered here. By way of libfuse each would be an object of its own on the heap with a lock in it, and its answer
- * two pieces of memory, which the kernel looks up one by one: a third of all instructions of an open and its close.
+ * of little. They are decoded and answered here. By way of libfuse each would be an object of its own on the heap with a lock
+ * in it, and its answer two pieces of memory, which the kernel looks up one by one: a third of all instructions of an open
+ * and its close.
  */
 #ifndef PLY_FUSE_DIRECT_H
 #define PLY_FUSE_DIRECT_H
