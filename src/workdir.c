@@ -5,6 +5,7 @@
 #include "lock.h"
 #include "log.h"
 #include "mountinfo.h"
+#include "owndir.h"
 #include "rmtree.h"
 #include <dirent.h>
 #include <errno.h>
@@ -151,111 +152,7 @@ static int lock_both(struct ply_workdir *w, const struct ply_options *opt, char 
 	return 0;
 }
 
-/* --- directories in work --- */
-
-/*
- * ext4 makes the inodes of a directory's files beside it, and, where it has no journal, looks through all those there that
- * were freed within minutes before it takes one: after a container of 10,000 files was thrown away each copy-up of the next
- * took 100 us more. A directory that is made under the flag goes to where few are, by its name (kernel: find_group_orlov). The
- * name comes from the parent's generation, which is random: the next work directory goes elsewhere, and what a crash leaves is
- * found again. To one of few places, whose bitmaps the kernel then has: to read one from a disk takes longer than all else here.
- */
-#define APART_PLACES 16
-
-static int own_dir_plain(int base, const char *name, bool *made)
-{
-	int r = ply_sys_mkdir(PLY_AT(base, name), 0700);
-
-	*made = !r;
-	return r;
-}
-
-/* Sets *made, false before, if it makes it. */
-static int own_dir_apart(int base, const char *name, bool *made)
-{
-	char tmp[PLY_TMP_MAX];
-	unsigned int generation;
-	struct stat st;
-	int flags, top, r;
-
-	if (!ply_sys_stat(PLY_AT(base, name), &st))
-		return -EEXIST;
-	if (ply_sys_ioctl(base, FS_IOC_GETFLAGS, &flags) || ply_sys_ioctl(base, FS_IOC_GETVERSION, &generation))
-		return own_dir_plain(base, name, made);
-	top = flags | FS_TOPDIR_FL;
-	if (top == flags || ply_sys_ioctl(base, FS_IOC_SETFLAGS, &top))
-		return own_dir_plain(base, name, made);
-	snprintf(tmp, sizeof(tmp), "#work%x", generation & (APART_PLACES - 1));
-	r = ply_sys_mkdir(PLY_AT(base, tmp), 0700);
-	/* What a crash left here is empty; what is not is somebody's. */
-	if (r == -EEXIST && !ply_sys_rmdir(PLY_AT(base, tmp)))
-		r = ply_sys_mkdir(PLY_AT(base, tmp), 0700);
-	(void)ply_sys_ioctl(base, FS_IOC_SETFLAGS, &flags);
-	if (r)
-		return r == -EEXIST ? own_dir_plain(base, name, made) : r;
-	r = ply_sys_rename(PLY_AT(base, tmp), PLY_AT(base, name), 0);
-	if (r)
-		(void)ply_sys_rmdir(PLY_AT(base, tmp));
-	*made = !r;
-	return r;
-}
-
-/*
- * Would a directory that is made in work and moved to upper's root be what it would be if it was made there? All
- * flags that the root's children inherit are work's as well. What does not fit otherwise (quotas of projects, encryption)
- * cannot be moved.
- */
-static bool is_apart(const struct ply_workdir *w)
-{
-	const int kept = FS_TOPDIR_FL | FS_INDEX_FL | FS_EXTENT_FL | FS_INLINE_DATA_FL;	/* how it is kept itself */
-	uint64_t magic;
-	int up, work;
-
-	return !ply_sys_fs_magic(w->fd, &magic) && magic == EXT4_SUPER_MAGIC &&
-	       !ply_sys_ioctl(w->upper_lock_fd, FS_IOC_GETFLAGS, &up) &&
-	       !ply_sys_ioctl(w->fd, FS_IOC_GETFLAGS, &work) && (up | kept) == (work | kept);
-}
-
-/*
- * Of a new directory, what it inherited from a default ACL or a set-group-ID parent: changed only where there is something. It
- * has no other ACL than one that comes with a default one.
- */
-static void own_dir_inherits_nothing(struct ply_at at, int fd)
-{
-	struct stat st;
-
-	if (ply_sys_getxattr(PLY_FD(fd), "system.posix_acl_default", NULL, 0) >= 0) {
-		(void)ply_sys_removexattr(at, "system.posix_acl_default");
-		(void)ply_sys_removexattr(at, "system.posix_acl_access");
-	}
-	if (ply_sys_stat(PLY_FD(fd), &st) || (st.st_mode & 07777) != 0700)
-		ply_rmtree_make_ours(at);
-}
-
-/*
- * Opens a directory of ours, made where missing. What lies about its access is undone, as the kernel does. *made, which may be
- * NULL: it is new, and nothing is in it.
- */
-static int own_dir(int base, const char *name, bool apart, bool *made)
-{
-	struct ply_at at = PLY_AT(base, name);
-	bool fresh = false;
-	int r = apart ? own_dir_apart(base, name, &fresh) : own_dir_plain(base, name, &fresh), fd;
-
-	if (r && r != -EEXIST)
-		return r;
-	fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
-	if (fd == -EACCES) {
-		/* The kernel makes it with mode 0. */
-		ply_rmtree_make_ours(at);
-		fd = ply_sys_open(at, O_RDONLY | O_DIRECTORY, 0);
-	}
-	if (!r && fd >= 0)
-		own_dir_inherits_nothing(at, fd);
-	if (fd >= 0 && made)
-		*made = fresh;
-	return fd;
-}
+/* --- what others have left in work --- */
 
 struct first_name {
 	char name[NAME_MAX + 1];
@@ -303,11 +200,11 @@ static int check_incompat(int work, const char *path, char *err, size_t errlen)
 /* file_name: in work, of which the marker can be another name. */
 static int mark_volatile(int work, const char *file_name)
 {
-	ply_autofd incompat = own_dir(work, "incompat", false, NULL), marker = -1, file = -1;
+	ply_autofd incompat = ply_owndir_open(work, "incompat", false, NULL), marker = -1, file = -1;
 
 	if (incompat < 0)
 		return incompat;
-	marker = own_dir(incompat, "volatile", false, NULL);
+	marker = ply_owndir_open(incompat, "volatile", false, NULL);
 	if (marker < 0)
 		return marker;
 	if (!ply_sys_link(PLY_AT(work, file_name), PLY_AT(marker, "dirty")))
@@ -741,7 +638,7 @@ int ply_workdir_make_index(struct ply_workdir *w)
 	PLY_MUTEX(guard, &w->index_lock);
 	if (!atomic_load_explicit(&w->index_unmade, memory_order_relaxed))
 		return 0;
-	fd = own_dir(w->base_fd, "index", false, NULL);
+	fd = ply_owndir_open(w->base_fd, "index", false, NULL);
 	if (fd < 0)
 		return fd;
 	r = index_bind(w, fd);
@@ -766,7 +663,7 @@ static int index_open(struct ply_workdir *w, const char *name, const struct ply_
 		return 0;
 	}
 	if (!why) {
-		w->index_fd = own_dir(w->base_fd, "index", false, &made);
+		w->index_fd = ply_owndir_open(w->base_fd, "index", false, &made);
 		if (w->index_fd >= 0)
 			probe_link(w, name);
 		if (w->index_fd >= 0 && !w->ls->can.link) {
@@ -806,7 +703,7 @@ static int workdir_open(struct ply_workdir *w, const struct ply_options *opt, ch
 
 	if (r)
 		return r;
-	w->fd = own_dir(w->base_fd, "work", true, &made);
+	w->fd = ply_owndir_open(w->base_fd, "work", true, &made);
 	if (w->fd < 0)
 		return fail(err, errlen, w->fd, "workdir '%s': %s/work: %s", opt->work, opt->work, strerror(-w->fd));
 	r = made ? 0 : check_incompat(w->fd, opt->work, err, errlen);
@@ -817,7 +714,7 @@ static int workdir_open(struct ply_workdir *w, const struct ply_options *opt, ch
 		return fail(err, errlen, r, "workdir '%s': what is left in %s/work cannot be removed: %s", opt->work,
 			    opt->work, strerror(-r));
 	w->dirty = true;
-	w->apart = is_apart(w);
+	w->apart = ply_owndir_is_apart(w->fd, w->upper_lock_fd);
 	ply_workdir_tmpname(w, name);
 	r = probe(w, name, err, errlen);
 	if (!r && w->ls->upper->override != PLY_XPERM_NONE)
